@@ -1,0 +1,303 @@
+"""The workspace: one folder an artifact, whole or absent, with the recipe that made it.
+
+    WORKSPACE/<kind>/<name>/artifact.json   plus the files of its kind (tables Parquet, arrays safetensors)
+
+An artifact is written beside its place in a partial folder, flushed and renamed, so a listed artifact is
+always complete. The fingerprint is SHA-256 over the recipe and the parents' fingerprints: the same recipe
+on the same parents is found and not computed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d2c.config import execution_of, recipe_of
+from d2c.errors import D2CError
+from d2c.partial import commit, difference, lock, note_elapsed, sweep, take_over
+from d2c.progress import Progress
+from d2c.provenance import resources, versions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+SCHEMA = 1
+KINDS = ("datasets", "scores", "subsets", "condensed", "runs", "samples", "reports", "maps")
+_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """A finished artifact folder. Cheap to make and to pass around; reads its files when asked."""
+
+    path: Path
+    record: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """One of KINDS."""
+        return str(self.record["kind"])
+
+    @property
+    def name(self) -> str:
+        """The folder's name, which is what it goes by in this workspace."""
+        return self.path.name
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over recipe and parents' fingerprints, 64 hex digits; 12 are shown."""
+        return str(self.record["fingerprint"])
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The configuration that decides the content, seeds included."""
+        return dict(self.record["recipe"])
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the verb found out and a page may want to say (counts, reliability, warnings)."""
+        return dict(self.record.get("facts", {}))
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace this artifact lies in."""
+        return Workspace(self.path.parent.parent)
+
+    def table(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """A Parquet table of this artifact."""
+        import pandas as pd
+
+        return pd.read_parquet(self.path / name, columns=list(columns) if columns is not None else None)
+
+    def arrays(self, name: str) -> dict[str, np.ndarray]:
+        """A safetensors file of this artifact as NumPy arrays (bfloat16 is not a NumPy type: use torch)."""
+        from safetensors.numpy import load_file
+
+        return load_file(self.path / name)
+
+    def json(self, name: str) -> Any:
+        """A JSON file of this artifact."""
+        return json.loads((self.path / name).read_text())
+
+    def parent(self, kind: str) -> Artifact:
+        """The nearest ancestor of a kind, looked up in this workspace by fingerprint.
+
+        Raises D2CError when it was not copied along with this artifact.
+        """
+        queue = list(self.record["parents"])
+        while queue:
+            entry = queue.pop(0)
+            found = self.workspace.by_fingerprint(entry["kind"], entry["fingerprint"])
+            if entry["kind"] == kind:
+                if found is None:
+                    raise D2CError(
+                        f"{self.kind}/{self.name} was made from {kind}/{entry['name']} "
+                        f"({entry['fingerprint'][:12]}), which is not in {self.workspace.root}: copy it there"
+                    )
+                return found
+            if found is not None:
+                queue.extend(found.record["parents"])
+        raise D2CError(f"{self.kind}/{self.name} has no ancestor among {kind}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Workspace:
+    """A folder of artifacts. Nothing is made on disk until something is written."""
+
+    root: Path
+
+    @staticmethod
+    def at(where: Workspace | Path | str | None = None) -> Workspace:
+        """The workspace at a path; without one, $D2C_WORKSPACE or ./workspace."""
+        if isinstance(where, Workspace):
+            return where
+        return Workspace(Path(where or os.environ.get("D2C_WORKSPACE") or "workspace").expanduser().absolute())
+
+    def folder(self, kind: str, name: str) -> Path:
+        """Where an artifact of this kind and name lies or would lie."""
+        return self.root / _kind(kind) / slug(name)
+
+    def partial(self, kind: str, name: str) -> Path:
+        """Where it is while it is being made. The leading dot keeps it apart from every slug."""
+        return self.root / _kind(kind) / f".partial-{slug(name)}"
+
+    def find(self, kind: str, name: str) -> Artifact | None:
+        """The artifact of this kind and name, or None."""
+        return _read(self.folder(kind, name))
+
+    def list(self, kind: str) -> list[Artifact]:
+        """All finished artifacts of a kind, oldest first."""
+        folder = self.root / _kind(kind)
+        names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        found = [a for n in names if _SLUG.fullmatch(n) and (a := _read(folder / n)) is not None]
+        return sorted(found, key=lambda a: (str(a.record["created"]), a.name))
+
+    def by_fingerprint(self, kind: str, fingerprint: str) -> Artifact | None:
+        """The artifact of a kind whose fingerprint begins so, or None."""
+        return next((a for a in self.list(kind) if a.fingerprint.startswith(fingerprint)), None)
+
+    def resolve(self, reference: Artifact | Path | str, kinds: str | Sequence[str]) -> Artifact:
+        """The artifact meant by a name, `kind/name`, a fingerprint's first digits (≥ 6) or a folder.
+
+        Raises D2CError naming what there is when nothing fits.
+        """
+        kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+        if isinstance(reference, Artifact):
+            return _expect(reference, kinds)
+        text = str(reference)
+        if os.sep in text and (Path(text) / "artifact.json").is_file():
+            found = _read(Path(text).absolute())
+            if found is not None:
+                return _expect(found, kinds)
+        kind, _, rest = text.partition("/")
+        if rest and kind in kinds:
+            kinds, text = (kind,), rest
+        for each in kinds:
+            if _SLUG.fullmatch(text) and (found := self.find(each, text)) is not None:
+                return found
+        if re.fullmatch(r"[0-9a-f]{6,64}", text):
+            for each in kinds:
+                if (found := self.by_fingerprint(each, text)) is not None:
+                    return found
+        there = [f"{k}/{a.name}" for k in kinds for a in self.list(k)]
+        listed = ", ".join(there[:8]) + (", …" if len(there) > 8 else "")
+        raise D2CError(f"no {' or '.join(kinds)} called {text!r} in {self.root}; there is: {listed or 'nothing yet'}")
+
+
+@dataclasses.dataclass
+class Build:
+    """What a verb's writer works with: the partial folder, its progress, and facts to keep."""
+
+    folder: Path
+    progress: Progress
+    device: str = "cpu"
+    devices: int = 0
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def note(self, **facts: Any) -> None:
+        """Keep facts (plain JSON values) in artifact.json."""
+        self.facts.update(facts)
+
+    def used(self, device: object, count: int = 1) -> None:
+        """Say which device did the work; its seconds are then counted."""
+        self.device, self.devices = str(device), count
+
+
+def produce(
+    workspace: Workspace,
+    kind: str,
+    config: Any,
+    write: Callable[[Build], None],
+    *,
+    stem: str,
+    name: str | None = None,
+    parents: Sequence[Artifact] = (),
+    extra: Mapping[str, Any] | None = None,
+    force: bool = False,
+    quiet: bool = False,
+) -> Artifact:
+    """Find the artifact of this recipe, or make it: the one way artifacts come into being.
+
+    `extra` joins the recipe beside the configuration (a resolved precision, a source's digest).
+    Without a `name` it is called `<stem>-<6 digits of the fingerprint>`. `write` is called only when
+    there is something to compute; a partial folder that an interrupted attempt with the same recipe
+    left behind is handed to it again.
+
+    Raises D2CError when the name is taken by another recipe, or another process is making it.
+    """
+    recipe = {**recipe_of(config), **(extra or {})}
+    lineage = [{"kind": p.kind, "name": p.name, "fingerprint": p.fingerprint} for p in parents]
+    fingerprint = fingerprint_of(recipe, [p.fingerprint for p in parents])
+    if name is None:
+        name = f"{stem[:57]}-{fingerprint[:6]}"
+    named = workspace.find(kind, name)
+    if not force:
+        found = named if named and named.fingerprint == fingerprint else workspace.by_fingerprint(kind, fingerprint)
+        if found is not None:
+            return found
+        if named is not None:
+            raise D2CError(
+                f"{kind}/{name} is there already with another recipe ({difference(named.recipe, recipe)}): "
+                "give another --name, or --force to replace it"
+            )
+    partial, final = workspace.partial(kind, name), workspace.folder(kind, name)
+    with lock(partial, name):
+        started = take_over(partial, kind, name, recipe, fingerprint, force)
+        build = Build(partial, Progress(partial, quiet=quiet, elapsed_before=started))
+        try:
+            write(build)
+        finally:
+            build.progress.close()
+            note_elapsed(partial, build.progress.elapsed)
+        wall = build.progress.elapsed
+        sweep(partial)
+        record = {
+            "schema": SCHEMA,
+            "kind": kind,
+            "name": name,
+            "recipe": recipe,
+            "execution": execution_of(config),
+            "parents": lineage,
+            "fingerprint": fingerprint,
+            "versions": versions(),
+            "device": build.device,
+            "wall_seconds": round(wall, 3),
+            "device_seconds": round(wall * build.devices, 3),
+            **resources(),
+            "bytes": sum(p.stat().st_size for p in partial.rglob("*") if p.is_file()),
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "facts": build.facts,
+        }
+        (partial / "artifact.json").write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
+        commit(partial, final)
+    return Artifact(final, record)
+
+
+def slug(name: str) -> str:
+    """The name itself when it is a slug; otherwise D2CError, before any path is made of it."""
+    if not _SLUG.fullmatch(name):
+        raise D2CError(f"{name!r} is not a name: use 1-64 of a-z 0-9 . _ - and begin with a letter or digit")
+    return name
+
+
+def slugify(text: str) -> str:
+    """A slug near to any text, for names that nobody chose."""
+    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:56] or "unnamed"
+
+
+def fingerprint_of(recipe: Mapping[str, Any], parents: Sequence[str]) -> str:
+    """SHA-256 over the canonical JSON of the recipe and the parents' fingerprints."""
+    text = json.dumps([SCHEMA, recipe, list(parents)], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _kind(kind: str) -> str:
+    if kind not in KINDS:
+        raise D2CError(f"unknown kind of artifact {kind!r}; known: {', '.join(KINDS)}")
+    return kind
+
+
+def _read(folder: Path) -> Artifact | None:
+    try:
+        record = json.loads((folder / "artifact.json").read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as problem:
+        raise D2CError(f"{folder / 'artifact.json'} cannot be read ({problem}): restore or delete the folder") from None
+    if record.get("schema") != SCHEMA:
+        raise D2CError(f"{folder} has schema {record.get('schema')}, this d2c reads {SCHEMA}: make it again")
+    return Artifact(folder, record)
+
+
+def _expect(artifact: Artifact, kinds: Sequence[str]) -> Artifact:
+    if artifact.kind not in kinds:
+        raise D2CError(f"{artifact.kind}/{artifact.name} is not one of {' or '.join(kinds)}")
+    return artifact

@@ -1,0 +1,177 @@
+"""Configurations: dataclasses whose field docs are the help text.
+
+One definition serves three fronts. The library takes it as keyword options, the command makes its
+flags from it, and the app makes its form fields from it. A field says everything in one place:
+
+    @dataclass(frozen=True)
+    class SelectConfig:
+        interval: int = option(16, "Distance k between chosen ranks", minimum=1)
+
+Fields with `identity=False` change how a result is computed (batch size, workers) but not what it is,
+so they stay out of the recipe and of the fingerprint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from d2c.errors import UsageError
+
+C = TypeVar("C")
+Choices = Sequence[str] | Callable[[], Sequence[str]]
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: Choices | None = None,
+    identity: bool = True,
+    advanced: bool = False,
+) -> Any:
+    """A dataclass field with its help text, its limits and its place in the app's forms.
+
+    `choices` may be a function, so that a registry can be named before it is filled.
+    `advanced` fields sit behind a fold in the app.
+    """
+    metadata = {
+        "help": help,
+        "unit": unit,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "identity": identity,
+        "advanced": advanced,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One field of a configuration, resolved: what a flag or a form field needs to know."""
+
+    name: str
+    type: type
+    default: Any
+    help: str
+    unit: str
+    minimum: float | None
+    maximum: float | None
+    choices: tuple[str, ...] | None
+    identity: bool
+    advanced: bool
+
+
+def options_of(cls: type) -> list[Option]:
+    """The options of a configuration class, in the order they are written."""
+    hints = typing.get_type_hints(cls)
+    found = []
+    for field in dataclasses.fields(cls):
+        meta = dict(field.metadata)
+        choices = meta.pop("choices", None)
+        if callable(choices):
+            choices = choices()
+        resolved = tuple(choices) if choices is not None else None
+        found.append(Option(name=field.name, type=hints[field.name], default=field.default, choices=resolved, **meta))
+    return found
+
+
+def configure(cls: type[C], config: C | None, options: Mapping[str, Any]) -> C:
+    """Join a configuration and loose keyword options into one checked configuration.
+
+    Raises UsageError for an unknown option, a wrong type, or a value outside its limits.
+    """
+    known = {o.name: o for o in options_of(cls)}
+    for name in options:
+        if name not in known:
+            raise UsageError(f"unknown option {name!r} for {cls.__name__}; known: {', '.join(known)}")
+    values = {name: getattr(config if config is not None else cls(), name) for name in known} | dict(options)
+    for name, spec in known.items():
+        if spec.type is float and type(values[name]) is int:
+            values[name] = float(values[name])  # 1 and 1.0 are one recipe
+    joined = cls(**values)
+    for spec in known.values():
+        _check(cls.__name__, spec, getattr(joined, spec.name))
+    return joined
+
+
+def _check(owner: str, spec: Option, value: Any) -> None:
+    where = f"{owner}.{spec.name}"
+    if spec.type in (int, float, str, bool) and (
+        not isinstance(value, spec.type) or (spec.type is int and isinstance(value, bool))
+    ):
+        raise UsageError(f"{where} = {value!r} is not {spec.type.__name__}")
+    if spec.choices is not None and value not in spec.choices:
+        raise UsageError(f"{where} = {value!r} is not one of {', '.join(spec.choices)}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if value != value:
+            raise UsageError(f"{where} is not a number")
+        if spec.minimum is not None and value < spec.minimum:
+            raise UsageError(f"{where} = {value:g} is below {spec.minimum:g}")
+        if spec.maximum is not None and value > spec.maximum:
+            raise UsageError(f"{where} = {value:g} is above {spec.maximum:g}")
+
+
+def recipe_of(config: Any) -> dict[str, Any]:
+    """The fields that decide the result, as plain JSON values: what the fingerprint is taken over."""
+    return {o.name: _plain(getattr(config, o.name)) for o in options_of(type(config)) if o.identity}
+
+
+def execution_of(config: Any) -> dict[str, Any]:
+    """The fields that only decide how the work is done (batch size, workers, device)."""
+    return {o.name: _plain(getattr(config, o.name)) for o in options_of(type(config)) if not o.identity}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
+    """Add one flag per option: `--per-class 10`, `--force/--no-force` for booleans."""
+    for spec in options_of(cls):
+        flag = "--" + spec.name.replace("_", "-")
+        unit = f" [{spec.unit}]" if spec.unit else ""
+        shown = "" if spec.default in ("", None) else f" (default: {spec.default})"
+        text = (spec.help + unit + shown).replace("%", "%%")
+        if spec.type is bool:
+            parser.add_argument(
+                flag, dest=spec.name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+            )
+        else:
+            parser.add_argument(
+                flag,
+                dest=spec.name,
+                type=spec.type,
+                choices=spec.choices,
+                metavar=None if spec.choices else spec.type.__name__.upper(),
+                default=argparse.SUPPRESS,
+                help=text,
+            )
+
+
+def arguments_of(cls: type, config: Any) -> list[str]:
+    """The flags that give this configuration: the inverse of `add_arguments`, defaults left out."""
+    words: list[str] = []
+    for spec in options_of(cls):
+        value = getattr(config, spec.name)
+        if value == spec.default:
+            continue
+        flag = spec.name.replace("_", "-")
+        if spec.type is bool:
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        else:
+            words.append(f"--{flag}={value}")
+    return words
+
+
+def from_namespace(cls: type[C], namespace: argparse.Namespace) -> C:
+    """The configuration that the given flags describe, checked like any other."""
+    given = {o.name: getattr(namespace, o.name) for o in options_of(cls) if hasattr(namespace, o.name)}
+    return configure(cls, None, given)

@@ -1,0 +1,166 @@
+import json
+import multiprocessing
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d2c.artifacts import Artifact, Build, Workspace, fingerprint_of, produce, slug, slugify
+from d2c.config import option
+from d2c.errors import Cancelled, D2CError
+
+
+@dataclass(frozen=True)
+class Config:
+    k: int = option(1, "A number")
+    workers: int = option(1, "Not part of the result", identity=False)
+
+
+def make(workspace: Workspace, config: Config = Config(), kind: str = "maps", **options: object) -> Artifact:
+    calls = options.pop("calls", [])
+
+    def write(build: Build) -> None:
+        calls.append(config.k)
+        (build.folder / "value.json").write_text(json.dumps(config.k))
+        build.note(value=config.k)
+
+    return produce(workspace, kind, config, write, stem="thing", quiet=True, **options)
+
+
+def test_the_record_says_what_was_done(workspace: Workspace) -> None:
+    made = make(workspace, Config(k=3))
+    record = json.loads((made.path / "artifact.json").read_text())
+    assert record == made.record
+    assert record["recipe"] == {"k": 3}
+    assert record["execution"] == {"workers": 1}
+    assert record["fingerprint"] == fingerprint_of({"k": 3}, [])
+    assert {"schema", "versions", "device", "wall_seconds", "device_seconds", "peak_memory", "bytes", "created"} <= set(
+        record
+    )
+    assert sorted(p.name for p in made.path.iterdir()) == ["artifact.json", "value.json"]
+
+
+def test_the_same_recipe_is_found_not_computed(workspace: Workspace) -> None:
+    calls: list[int] = []
+    first = make(workspace, calls=calls)
+    again = make(workspace, Config(workers=7), calls=calls)
+    assert (first.path, calls) == (again.path, [1])
+    make(workspace, calls=calls, force=True)
+    assert calls == [1, 1]
+
+
+def test_a_parent_changes_the_fingerprint(workspace: Workspace) -> None:
+    one, two = make(workspace, Config(k=1)), make(workspace, Config(k=2))
+    children = [make(workspace, Config(k=9), kind="reports", parents=[p]) for p in (one, two)]
+    assert len({c.fingerprint for c in children}) == 2
+    assert children[0].parent("maps").path == one.path
+
+
+def test_a_taken_name_is_refused_and_kept(workspace: Workspace) -> None:
+    make(workspace, Config(k=1), name="mine")
+    with pytest.raises(D2CError, match="k: 1 → 2"):
+        make(workspace, Config(k=2), name="mine")
+    assert workspace.find("maps", "mine").json("value.json") == 1
+    assert make(workspace, Config(k=2), name="mine", force=True).json("value.json") == 2
+    assert [p.name for p in (workspace.root / "maps").iterdir() if not p.name.startswith(".lock")] == ["mine"]
+
+
+def test_an_interrupted_artifact_is_not_listed_and_goes_on(workspace: Workspace) -> None:
+    seen: list[list[str]] = []
+
+    def write(build: Build) -> None:
+        seen.append(sorted(p.name for p in build.folder.glob("part-*")))
+        (build.folder / f"part-{len(seen)}").write_text("x")
+        if len(seen) == 1:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True)
+    assert workspace.list("maps") == []
+    with pytest.raises(D2CError, match="unfinished maps/a with another recipe"):
+        make(workspace, Config(k=5), name="a")
+    produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True)
+    assert seen == [[], ["part-1"]]
+    assert [a.name for a in workspace.list("maps")] == ["a"]
+
+
+def hold(root: Path, ready: object, done: object) -> None:
+    def write(build: Build) -> None:
+        ready.set()
+        done.wait(20)
+
+    produce(Workspace(root), "maps", Config(), write, stem="thing", name="a", quiet=True)
+
+
+def test_two_processes_do_not_make_the_same_thing(workspace: Workspace) -> None:
+    context = multiprocessing.get_context("fork")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=hold, args=(workspace.root, ready, done))
+    other.start()
+    assert ready.wait(20)
+    with pytest.raises(D2CError, match="being made by another process"):
+        make(workspace, name="a")
+    done.set()
+    other.join(20)
+    assert make(workspace, name="a").name == "a"
+
+
+def test_a_copied_folder_opens_elsewhere(workspace: Workspace, tmp_path: Path) -> None:
+    parent = make(workspace, Config(k=1))
+    child = make(workspace, Config(k=2), kind="reports", parents=[parent], name="child")
+    elsewhere = Workspace(tmp_path / "elsewhere")
+    shutil.copytree(child.path, elsewhere.root / "reports" / "child")
+    copied = elsewhere.resolve("child", "reports")
+    assert copied.json("value.json") == 2
+    with pytest.raises(D2CError, match="copy it there"):
+        copied.parent("maps")
+
+
+def test_references(workspace: Workspace) -> None:
+    made = make(workspace, name="abc")
+    for reference in ("abc", "maps/abc", made.fingerprint[:12], str(made.path), made):
+        assert workspace.resolve(reference, ("maps", "reports")).path == made.path
+    with pytest.raises(D2CError, match="there is: maps/abc"):
+        workspace.resolve("abd", "maps")
+    with pytest.raises(D2CError, match="not one of reports"):
+        workspace.resolve(made, "reports")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "a/b", "A", "-a", "a" * 65, "ä", "a b"])
+def test_names_that_are_not_slugs_are_refused(workspace: Workspace, name: str) -> None:
+    with pytest.raises(D2CError, match="not a name"):
+        workspace.folder("maps", name)
+
+
+@given(st.text(max_size=200))
+def test_slugify_gives_slugs(text: str) -> None:
+    assert slug(slugify(text))
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans(), max_size=5))
+def test_the_fingerprint_does_not_depend_on_key_order(recipe: dict[str, object]) -> None:
+    assert fingerprint_of(recipe, ["p"]) == fingerprint_of(dict(reversed(recipe.items())), ["p"])
+    assert fingerprint_of(recipe, ["p"]) != fingerprint_of(recipe, ["q"])
+
+
+def test_a_broken_record_is_named(workspace: Workspace) -> None:
+    made = make(workspace, name="a")
+    (made.path / "artifact.json").write_text("{")
+    with pytest.raises(D2CError, match="cannot be read"):
+        workspace.find("maps", "a")
+    record = dict(made.record) | {"schema": 99}
+    (made.path / "artifact.json").write_text(json.dumps(record))
+    with pytest.raises(D2CError, match="schema 99"):
+        workspace.find("maps", "a")
+
+
+def test_the_workspace_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("D2C_WORKSPACE", str(tmp_path / "here"))
+    assert Workspace.at().root == tmp_path / "here"
+    monkeypatch.delenv("D2C_WORKSPACE")
+    monkeypatch.chdir(tmp_path)
+    assert Workspace.at().root == Path(os.path.realpath(tmp_path)) / "workspace"

@@ -1,0 +1,85 @@
+import argparse
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from d2c.config import add_arguments, arguments_of, configure, execution_of, from_namespace, option, recipe_of
+from d2c.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Config:
+    interval: int = option(16, "Distance between ranks, 100 % of them", minimum=1)
+    strategy: str = option("interval", "How to choose", choices=lambda: ("interval", "random"))
+    weight: float = option(0.5, "Weight of the alignment", minimum=0, maximum=2)
+    flip: bool = option(False, "Mirror half of the images")
+    workers: int = option(2, "Threads that decode", identity=False)
+
+
+def parse(words: list[str]) -> Config:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Config)
+    return from_namespace(Config, parser.parse_args(words))
+
+
+@given(
+    st.builds(
+        Config,
+        interval=st.integers(1, 10**6),
+        strategy=st.sampled_from(["interval", "random"]),
+        weight=st.floats(0, 2),
+        flip=st.booleans(),
+        workers=st.integers(-3, 99),
+    )
+)
+def test_a_configuration_survives_the_command_line(config: Config) -> None:
+    assert parse(arguments_of(Config, config)) == config
+
+
+def test_defaults_need_no_flags() -> None:
+    assert parse([]) == Config()
+    assert arguments_of(Config, Config()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"interval": 0}, "Config.interval = 0 is below 1"),
+        ({"weight": 3}, "Config.weight = 3 is above 2"),
+        ({"weight": float("nan")}, "not a number"),
+        ({"strategy": "best"}, "not one of interval, random"),
+        ({"interval": "7"}, "is not int"),
+        ({"interval": True}, "is not int"),
+        ({"intervall": 7}, "unknown option 'intervall'"),
+    ],
+)
+def test_bad_options_are_named(options: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        configure(Config, None, options)
+
+
+def test_options_join_a_given_configuration() -> None:
+    assert configure(Config, Config(interval=3), {"flip": True}) == Config(interval=3, flip=True)
+
+
+def test_execution_stays_out_of_the_recipe() -> None:
+    assert "workers" not in recipe_of(Config())
+    assert execution_of(Config()) == {"workers": 2}
+    assert set(recipe_of(Config())) | set(execution_of(Config())) == {
+        "interval",
+        "strategy",
+        "weight",
+        "flip",
+        "workers",
+    }
+
+
+def test_help_holds_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Config)
+    parser.print_help()
+    text = capsys.readouterr().out
+    assert "100 % of them" in text
+    assert "--no-flip" in text
