@@ -1,0 +1,16 @@
+"""Choosing a subset by difficulty: one file a strategy, one registry, one signature. Free of torch."""
+
+from d2c.select.registry import STRATEGIES, Choice, ClassView, Picks, Ranking, SelectConfig, Strategy, choose
+from d2c.select.verb import select
+
+__all__ = [
+    "STRATEGIES",
+    "Choice",
+    "ClassView",
+    "Picks",
+    "Ranking",
+    "SelectConfig",
+    "Strategy",
+    "choose",
+    "select",
+]

@@ -1,0 +1,16 @@
+"""The easy end of the ranking."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from d2c.select.base import ClassView, MakeGenerator, Picks, SelectConfig
+
+
+def easiest(view: ClassView, config: SelectConfig, generator: MakeGenerator) -> Picks:
+    """The m easiest images: ranks 0 … m − 1.
+
+    The left arm of the paper's U of gFID over segments of the ranked set: clean pictures, little
+    variety. Interval sampling with k = 1. Nested. Cost: O(m) for a sorted class. Needs: scores.
+    """
+    return Picks(np.arange(min(config.per_class, len(view))), lambda j: f"easiest, rank {j}")

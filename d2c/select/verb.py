@@ -1,0 +1,86 @@
+"""scores → subset."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
+from d2c.config import configure
+from d2c.errors import D2CError
+from d2c.select.registry import STRATEGIES, Choice, SelectConfig, choose
+
+
+def select(
+    parent: Artifact | Path | str,
+    config: SelectConfig | None = None,
+    *,
+    workspace: Workspace | Path | str | None = None,
+    name: str | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Artifact:
+    """Choose a subset of a scored data set, class by class.
+
+    `parent` is scores. Gives kind "subsets": `subset.parquet` (sample_id int64, label int32, rank int32
+    with 0 = easiest of its class, difficulty float32, order int32 = pick order over the whole set,
+    reason string), rows by order. Facts: chosen, available, classes, warnings, k_by_class (label → k, of
+    the classes whose interval had to be lowered).
+
+    Options that the strategy does not read are put back to their defaults, so that the same subset has
+    the same fingerprint.
+    """
+    if isinstance(parent, Artifact) and workspace is None:
+        workspace = parent.workspace
+    ws = Workspace.at(workspace)
+    scores = ws.resolve(parent, "scores")
+    config = relevant(configure(SelectConfig, config, options))
+
+    def write(build: Build) -> None:
+        build.progress.stage("select")
+        table = scores.table("scores.parquet", ["sample_id", "label", "difficulty"])
+        choice = choose(table, config, class_names(scores))
+        choice.table.to_parquet(build.folder / "subset.parquet", index=False)
+        build.progress.advance(len(choice))
+        build.note(**facts_of(choice))
+        if not quiet:
+            for line in choice.warnings:
+                build.progress.say(line)
+
+    stem = f"{_dataset_stem(scores)}-{config.strategy}"
+    return produce(ws, "subsets", config, write, stem=stem, name=name, parents=[scores], force=force, quiet=quiet)
+
+
+def relevant(config: SelectConfig) -> SelectConfig:
+    """The same choice with the options that its strategy does not read put back to their defaults."""
+    kept = {"strategy", "per_class", *STRATEGIES[config.strategy].uses}
+    unread: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name not in kept}
+    return dataclasses.replace(config, **unread)
+
+
+def facts_of(choice: Choice) -> dict[str, Any]:
+    """What artifact.json keeps of a choice."""
+    return {
+        "chosen": len(choice),
+        "available": len(choice.ranking),
+        "classes": len(choice.ranking.views),
+        "warnings": choice.warnings,
+        "k_by_class": {str(label): k for label, k in choice.k_by_class.items()},
+    }
+
+
+def class_names(scores: Artifact) -> list[str] | None:
+    """The classes' names from the scored data set, or None when it was not copied along."""
+    try:
+        return [str(n) for n in scores.parent("datasets").json("classes.json")]
+    except (D2CError, OSError, ValueError):
+        return None
+
+
+def _dataset_stem(scores: Artifact) -> str:
+    for entry in scores.record["parents"]:
+        if entry["kind"] == "datasets":
+            return slugify(str(entry["name"]).removesuffix(f"-{entry['fingerprint'][:6]}"))
+    return slugify(scores.name)
