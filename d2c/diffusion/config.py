@@ -1,0 +1,141 @@
+"""What a diffusion transformer is made of, as plain values: everything a checkpoint needs to be rebuilt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+from d2c.errors import D2CError, UsageError
+
+#: width, depth, heads (DiT, table 1; Ti is ours: a head of 64 as in S, B and L).
+SIZES = {"Ti": (192, 6, 3), "S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
+PATCHES = (1, 2, 4, 8)
+#: the path conventions that a family may be trained on, its own first.
+FAMILIES = {"SiT": ("sit", "repa"), "DiT": ("dit",)}
+#: the key of safetensors metadata that holds a model's configuration.
+METADATA = "d2c"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The architecture, the path it was trained on, and how its input is made from images.
+
+    `image_size` is the side of the model's own input: pixels with the identity autoencoder, latents else.
+    Raises UsageError for a combination that cannot be built.
+    """
+
+    family: str
+    size: str
+    patch: int
+    image_size: int
+    channels: int
+    num_classes: int
+    learn_sigma: bool = False
+    path: str = ""  # "": the family's own
+    autoencoder: str = "identity"
+    text_dim: int = 0  # 0: class embedding alone
+    text_length: int = 0
+    align_dim: int = 0  # width of the vision tokens; 0: no projector
+    align_depth: int = 0  # blocks before the tap
+    qk_norm: bool = False
+    layers: int = 0  # 0: the size's own depth
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES or self.size not in SIZES or self.patch not in PATCHES:
+            raise UsageError(f"no model {self.name!r}; known: {', '.join(model_names())}")
+        if not self.path:
+            object.__setattr__(self, "path", FAMILIES[self.family][0])
+        if self.path not in FAMILIES[self.family]:
+            raise UsageError(f"{self.family} has no path {self.path!r}; known: {', '.join(FAMILIES[self.family])}")
+        if self.image_size < self.patch or self.image_size % self.patch:
+            raise UsageError(f"{self.name}: an input of side {self.image_size} is not whole patches of {self.patch}")
+        if min(self.channels, self.num_classes) < 1 or min(self.text_dim, self.align_dim, self.layers) < 0:
+            raise UsageError(f"{self.name}: channels and classes must be at least 1, widths not negative")
+        if (self.text_dim > 0) != (self.text_length > 0):
+            raise UsageError(f"{self.name}: text_dim and text_length go together")
+        if (self.align_dim > 0) != (self.align_depth > 0) or self.align_depth > self.depth:
+            raise UsageError(f"{self.name}: align_depth must be 1…{self.depth} with a projector and 0 without")
+
+    @property
+    def name(self) -> str:
+        """The field's name for it, as in SiT-XL/2."""
+        return f"{self.family}-{self.size}/{self.patch}"
+
+    @property
+    def width(self) -> int:
+        """D, the width of a token."""
+        return SIZES[self.size][0]
+
+    @property
+    def depth(self) -> int:
+        """The number of blocks."""
+        return self.layers or SIZES[self.size][1]
+
+    @property
+    def heads(self) -> int:
+        """Attention heads per block."""
+        return SIZES[self.size][2]
+
+    @property
+    def grid(self) -> int:
+        """Tokens along one side."""
+        return self.image_size // self.patch
+
+    @property
+    def tokens(self) -> int:
+        """T, the number of tokens."""
+        return self.grid**2
+
+    @property
+    def out_channels(self) -> int:
+        """Channels that the network puts out: twice the input's where a variance is learnt too."""
+        return self.channels * (2 if self.learn_sigma else 1)
+
+    def to_json(self) -> str:
+        """One JSON object; `from_json` gives this configuration back."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """The configuration that `to_json` wrote. Raises D2CError for fields this version does not know."""
+        values = json.loads(text)
+        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
+        if unknown:
+            raise D2CError(f"model configuration with unknown {', '.join(sorted(unknown))}: written by a newer d2c")
+        return cls(**values)
+
+
+def parse(name: str) -> tuple[str, str, int]:
+    """Family, size and patch of a name such as SiT-L/2. Raises UsageError for a model that is not known."""
+    found = re.fullmatch(r"(\w+)-(\w+)/(\d+)", name)
+    if found is None or name not in model_names():
+        raise UsageError(f"no model {name!r}; known: {', '.join(model_names())}")
+    return found[1], found[2], int(found[3])
+
+
+def model_names() -> tuple[str, ...]:
+    """Every model there is: family, size and patch."""
+    return tuple(f"{family}-{size}/{patch}" for family in FAMILIES for size in SIZES for patch in PATCHES)
+
+
+def read_header(file: Path | str) -> tuple[ModelConfig, dict[str, Any]]:
+    """Configuration and extra facts of one of our checkpoints, from the file's first bytes alone.
+
+    Raises D2CError when the file is not there, or is not a checkpoint that d2c wrote.
+    """
+    try:
+        with Path(file).open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, 100_000_000)))
+        record = json.loads(header["__metadata__"][METADATA])
+    except FileNotFoundError:
+        raise D2CError(f"no checkpoint at {file}") from None
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        raise D2CError(
+            f"{file} is not a checkpoint of d2c: give its model name (such as SiT-XL/2) to load it"
+        ) from None
+    return ModelConfig.from_json(json.dumps(record["config"])), dict(record.get("extra", {}))

@@ -1,0 +1,206 @@
+"""DiT: a transformer on patches, conditioned through adaptive layer norms (2212.09748).
+
+Reads top to bottom: the model, its block, its last layer, positions. The parameter names and shapes are
+those of the released DiT, SiT and REPA checkpoints, which load unchanged. SiT is this network on another
+path (see `sit` and `paths`).
+
+Sizes: N images, C channels, T tokens of width D, patches of p × p.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from d2c.diffusion.conditioning import DCEmbedder, LabelEmbedder, TimestepEmbedder
+from d2c.diffusion.config import ModelConfig
+from d2c.diffusion.paths import PATHS, Path
+from d2c.diffusion.projector import projector
+from d2c.errors import D2CError
+
+
+class DiT(nn.Module):
+    """The network. `path` says what its input's clock and its output mean."""
+
+    pos_embed: Tensor
+    projectors: nn.ModuleList
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.path: Path = PATHS[config.path]
+        width = config.width
+        self.x_embedder = PatchEmbed(config.patch, config.channels, width)
+        self.t_embedder = TimestepEmbedder(width)
+        self.y_embedder = (
+            DCEmbedder(config.num_classes, width, config.text_length, config.text_dim)
+            if config.text_dim
+            else LabelEmbedder(config.num_classes, width)
+        )
+        self.register_buffer("pos_embed", sincos_2d(width, config.grid)[None])  # (1, T, D), fixed
+        self.blocks = nn.ModuleList(Block(width, config.heads, config.qk_norm) for _ in range(config.depth))
+        self.final_layer = FinalLayer(width, config.patch, config.out_channels)
+        if config.align_dim:
+            self.projectors = nn.ModuleList([projector(width, config.align_dim)])
+        self.reset()
+
+    def reset(self) -> None:
+        """Initialise as DiT does."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        patches = self.x_embedder.proj
+        nn.init.xavier_uniform_(patches.weight.view(patches.weight.shape[0], -1))  # as the linear map it is
+        if patches.bias is not None:
+            nn.init.zeros_(patches.bias)
+        self.y_embedder.reset()
+        self.t_embedder.reset()
+        # Zero gates make every block the identity at first; a zero last layer makes the first output zero.
+        for part in (*self.blocks, self.final_layer):
+            nn.init.zeros_(part.adaLN_modulation[1].weight)
+        nn.init.zeros_(self.final_layer.linear.weight)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, *, tap: int | None = None) -> Tensor | tuple[Tensor, Tensor]:
+        """The raw output (N, C_out, H, W); with `tap`, also the tokens (N, T, D) after that many blocks.
+
+        x (N, C, H, W); t (N,), or (1,) for one time shared by all; y (N,) int64, `num_classes` for no class.
+        """
+        h = self.x_embedder(x) + self.pos_embed  # (N, T, D)
+        c = self.t_embedder(t) + self.y_embedder(y)  # (N, D)
+        tokens = h
+        for done, block in enumerate(self.blocks, start=1):
+            h = block(h, c)  # (N, T, D)
+            if done == tap:
+                tokens = h
+        out = self.unpatchify(self.final_layer(h, c))  # (N, C_out, H, W)
+        return out if tap is None else (out, tokens)
+
+    def prediction(self, out: Tensor) -> Tensor:
+        """The part of the raw output that the path's prediction is: its first C channels, (N, C, H, W)."""
+        return out[:, : self.config.channels]
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Tokens at the tap (N, T, D) → the vision encoder's width (N, T, align_dim)."""
+        projected: Tensor = self.projectors[0](tokens)
+        return projected
+
+    def set_text(self, tokens: Tensor, mask: Tensor) -> None:
+        """Take the text of every class, tokens (C, L, d_text) and mask (C, L). See `DCEmbedder.set_text`."""
+        if not isinstance(self.y_embedder, DCEmbedder):
+            raise D2CError(f"this {self.config.name} takes no text: build it with text_dim and text_length")
+        self.y_embedder.set_text(tokens, mask)
+
+    def unpatchify(self, tokens: Tensor) -> Tensor:
+        """(N, T, p·p·C) → (N, C, H, W); within a token the channel runs fastest."""
+        n, grid, p = tokens.shape[0], self.config.grid, self.config.patch
+        patches = tokens.reshape(n, grid, grid, p, p, -1)  # (N, h, w, p, q, C)
+        return patches.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, grid * p, grid * p)
+
+
+class PatchEmbed(nn.Module):
+    """One token for each patch, row by row."""
+
+    def __init__(self, patch: int, channels: int, width: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, width, kernel_size=patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, T, D)."""
+        embedded: Tensor = self.proj(x).flatten(2).transpose(1, 2)
+        return embedded
+
+
+class Block(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the conditioning (adaLN-Zero)."""
+
+    def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.norm1 = _norm(width)
+        self.attn = Attention(width, heads, qk_norm)
+        self.norm2 = _norm(width)
+        self.mlp = MLP(width)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        """(N, T, D) under c (N, D) → (N, T, D)."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.adaLN_modulation(c)[:, None].chunk(6, dim=-1)
+        h = h + gate1 * self.attn(modulate(self.norm1(h), shift1, scale1))
+        out: Tensor = h + gate2 * self.mlp(modulate(self.norm2(h), shift2, scale2))
+        return out
+
+
+class Attention(nn.Module):
+    """Self-attention over the tokens; q, k and v are one matrix, rows in that order."""
+
+    def __init__(self, width: int, heads: int, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.q_norm = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
+        self.k_norm = nn.LayerNorm(width // heads) if qk_norm else nn.Identity()
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(N, T, D) → (N, T, D)."""
+        n, tokens, width = h.shape
+        qkv = self.qkv(h).reshape(n, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)  # each (N, heads, T, D/heads)
+        q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
+        out: Tensor = self.proj(mixed)
+        return out
+
+
+class MLP(nn.Module):
+    """D → 4D → D with the tanh form of GELU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(N, T, D) → (N, T, D)."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(h), approximate="tanh"))
+        return out
+
+
+class FinalLayer(nn.Module):
+    """The last norm, modulated, and the linear map to patches."""
+
+    def __init__(self, width: int, patch: int, channels: int) -> None:
+        super().__init__()
+        self.norm_final = _norm(width)
+        self.linear = nn.Linear(width, patch * patch * channels)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        """(N, T, D) under c (N, D) → (N, T, p·p·C)."""
+        shift, scale = self.adaLN_modulation(c)[:, None].chunk(2, dim=-1)
+        out: Tensor = self.linear(modulate(self.norm_final(h), shift, scale))
+        return out
+
+
+def modulate(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """h·(1 + scale) + shift."""
+    return h * (1 + scale) + shift
+
+
+def _norm(width: int) -> nn.LayerNorm:
+    return nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
+
+
+def sincos_2d(width: int, grid: int) -> Tensor:
+    """Fixed positions (T, D): the first half of a token encodes its column, the second its row."""
+    at = torch.arange(grid, dtype=torch.float64)
+    columns, rows = at.repeat(grid), at.repeat_interleave(grid)  # (T,) each, tokens row by row
+    return torch.cat([_sincos_1d(width // 2, columns), _sincos_1d(width // 2, rows)], dim=1).float()
+
+
+def _sincos_1d(width: int, at: Tensor) -> Tensor:
+    """[sin | cos] at width/2 frequencies: (T,) → (T, width)."""
+    frequencies = 10_000.0 ** -(torch.arange(width // 2, dtype=torch.float64) / (width / 2))
+    angles = at[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

@@ -1,0 +1,237 @@
+"""Paths between data and noise: x_t = α(t)·x + σ(t)·ε, and what a model on each of them predicts.
+
+    name   clock                        x_t                prediction
+    sit    t ∈ [0, 1], t = 1 is data    t·x + (1−t)·ε      v = x − ε
+    repa   t ∈ [0, 1], t = 0 is data    (1−t)·x + t·ε      v = ε − x
+    dit    t = 0 … 999, 0 nearly data   √ᾱ_t·x + √(1−ᾱ_t)·ε   ε (the first C channels)
+
+So v_repa(x, t) = −v_sit(x, 1−t). The convention is an attribute of the model, never a guess.
+Times are tensors of shape [B], or [1] for one time shared by the whole batch.
+Sources: SiT (2401.08740) §2, REPA (2410.06940), DiT (2212.09748) with the linear betas of DDPM.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override  # in typing from Python 3.12; torch brings this one
+
+from d2c.errors import UsageError
+
+#: which quantity's squared error is meant: of the noise, of the velocity, of the clean image.
+WEIGHTINGS = ("eps", "v", "x0")
+#: DiT's clock has no time at which the image is clean; this index stands for it (α = 1, σ = 0).
+CLEAN = -1
+DIT_STEPS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Path:
+    """One convention. Stateless; `PATHS` holds the three there are."""
+
+    name: str
+    prediction: ClassVar[str]
+
+    @property
+    def weighting(self) -> str:
+        """The weighting in which this path's own prediction error is measured: "v" or "eps"."""
+        return "v" if self.prediction == "velocity" else "eps"
+
+    def alpha(self, t: Tensor) -> Tensor:
+        """α(t), the share of the data."""
+        raise NotImplementedError
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """σ(t), the share of the noise."""
+        raise NotImplementedError
+
+    def timesteps(self, count: int) -> Tensor:
+        """[K] stratified midpoints of the clock, ascending: one from each of K equal parts."""
+        raise NotImplementedError
+
+    def sample_t(
+        self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> Tensor:
+        """[n] times for training, uniform on the clock."""
+        raise NotImplementedError
+
+    def grid(self, steps: int) -> Tensor:
+        """[steps+1] times from noise to data that a sampler walks along."""
+        raise NotImplementedError
+
+    def low_noise_time(self) -> Tensor:
+        """[1] time at which σ/α = 1/9: nearly clean, where a network's features say most about the image."""
+        raise NotImplementedError
+
+    def target(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the network should predict, (B, C, H, W)."""
+        raise NotImplementedError
+
+    def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Clean image x̂ and noise ε̂ that a prediction at x_t stands for, both (B, C, H, W)."""
+        raise NotImplementedError
+
+    def interpolate(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t = α(t)·x + σ(t)·ε, (B, C, H, W)."""
+        return _wide(self.alpha(t), x) * x + _wide(self.sigma(t), x) * eps
+
+    def velocity(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """x̂ − ε̂, the velocity towards the data (SiT's v) that a prediction stands for, on any path."""
+        clean, noise = self.estimates(prediction, x_t, t)
+        return clean - noise
+
+    def error_weights(self, t: Tensor, weighting: str) -> Tensor:
+        """[K] factors that turn this path's own squared error at times t into another weighting, float64.
+
+        With x_t known, δx = −(σ/α)·δε and |δv| = |δε|/α on all three paths (for dit, v = αε − σx).
+        So from v: ε is α², x0 is σ²; from ε: v is 1/α², x0 is σ²/α².
+        """
+        if weighting not in WEIGHTINGS:
+            raise UsageError(f"no weighting {weighting!r}; known: {', '.join(WEIGHTINGS)}")
+        alpha, sigma = self.alpha(t).double(), self.sigma(t).double()
+        from_v = {"v": torch.ones_like(alpha), "eps": alpha.square(), "x0": sigma.square()}
+        return from_v[weighting] / from_v[self.weighting]
+
+    def squared_error(
+        self, prediction: Tensor, x: Tensor, eps: Tensor, t: Tensor, weighting: str | None = None
+    ) -> Tensor:
+        """[B] mean squared error over C, H, W in fp32, in a weighting (None: the path's own)."""
+        difference = prediction.float() - self.target(x, eps, t).float()
+        own = difference.square().flatten(1).mean(1)
+        return own if weighting is None else own * self.error_weights(t, weighting).to(own.dtype)
+
+    # A sampler integrates du/ds = prediction. On the linear paths u = x and s = t.
+
+    def ode_time(self, t: Tensor) -> Tensor:
+        """s(t), the variable in which the probability-flow ODE is du/ds = prediction."""
+        return t
+
+    def ode_scale(self, t: Tensor) -> Tensor:
+        """u/x at time t."""
+        return torch.ones_like(t)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearPath(Path):
+    """The straight line between an image and its noise; `data_at` is the time of the image, 0 or 1."""
+
+    data_at: int
+    prediction: ClassVar[str] = "velocity"
+
+    @override
+    def alpha(self, t: Tensor) -> Tensor:
+        return t if self.data_at else 1 - t
+
+    @override
+    def sigma(self, t: Tensor) -> Tensor:
+        return 1 - t if self.data_at else t
+
+    @override
+    def timesteps(self, count: int) -> Tensor:
+        return ((torch.arange(count, dtype=torch.float64) + 0.5) / count).float()
+
+    @override
+    def sample_t(
+        self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> Tensor:
+        return torch.rand(n, generator=generator, device=device)
+
+    @override
+    def grid(self, steps: int) -> Tensor:
+        return torch.linspace(1 - self.data_at, self.data_at, steps + 1, dtype=torch.float64)
+
+    @override
+    def low_noise_time(self) -> Tensor:
+        return torch.tensor([0.9 if self.data_at else 0.1])
+
+    @override
+    def target(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        return x - eps if self.data_at else eps - x
+
+    @override
+    def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        v = prediction if self.data_at else -prediction
+        return x_t + _wide(self.sigma(t), x_t) * v, x_t - _wide(self.alpha(t), x_t) * v
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscretePath(Path):
+    """DDPM's 1000 steps with linear betas, as DiT uses them; times are integers.
+
+    In u = x/α and s = σ/α the probability-flow ODE is du/ds = ε (DDIM, 2010.02502, eq. 14): an Euler step
+    there is exactly a deterministic DDIM step.
+    """
+
+    prediction: ClassVar[str] = "epsilon"
+
+    @override
+    def alpha(self, t: Tensor) -> Tensor:
+        return _alpha_bar(t.device)[t.long()].sqrt()
+
+    @override
+    def sigma(self, t: Tensor) -> Tensor:
+        return (1 - _alpha_bar(t.device)[t.long()]).sqrt()
+
+    @override
+    def timesteps(self, count: int) -> Tensor:
+        return ((torch.arange(count, dtype=torch.float64) + 0.5) * DIT_STEPS / count).long()
+
+    @override
+    def sample_t(
+        self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> Tensor:
+        return torch.randint(DIT_STEPS, (n,), generator=generator, device=device)
+
+    @override
+    def grid(self, steps: int) -> Tensor:
+        if steps > DIT_STEPS:
+            raise UsageError(f"{steps} steps: a DiT has {DIT_STEPS} times to step through")
+        if steps == 1:
+            return torch.tensor([DIT_STEPS - 1, CLEAN])
+        times = torch.linspace(DIT_STEPS - 1, 0, steps, dtype=torch.float64).round().long()
+        return torch.cat([times, torch.tensor([CLEAN])])
+
+    @override
+    def low_noise_time(self) -> Tensor:
+        ratio = self.ode_time(torch.arange(DIT_STEPS))
+        return (ratio - 1 / 9).abs().argmin().reshape(1)
+
+    @override
+    def target(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        return eps
+
+    @override
+    def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        clean = (x_t - _wide(self.sigma(t), x_t) * prediction) / _wide(self.alpha(t), x_t)
+        return clean, prediction
+
+    @override
+    def ode_time(self, t: Tensor) -> Tensor:
+        return self.sigma(t) / self.alpha(t)
+
+    @override
+    def ode_scale(self, t: Tensor) -> Tensor:
+        return 1 / self.alpha(t)
+
+
+PATHS: dict[str, Path] = {
+    "sit": LinearPath("sit", data_at=1),
+    "repa": LinearPath("repa", data_at=0),
+    "dit": DiscretePath("dit"),
+}
+
+
+@functools.cache
+def _alpha_bar(device: torch.device) -> Tensor:
+    """ᾱ_t for t = 0 … 999 and, as the last entry, which index CLEAN means, 1; float64."""
+    betas = torch.linspace(1e-4, 0.02, DIT_STEPS, dtype=torch.float64, device="cpu")
+    return torch.cat([(1 - betas).cumprod(0), torch.ones(1, dtype=torch.float64, device="cpu")]).to(device)
+
+
+def _wide(values: Tensor, like: Tensor) -> Tensor:
+    """(B,) → (B, 1, 1, 1) in the dtype of the images."""
+    return values.to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))
