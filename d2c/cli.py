@@ -1,0 +1,178 @@
+"""The command `d2c`: every verb with the flags of its configuration.
+
+stdout carries the result (one JSON object with --json), stderr the progress. Exit 0 done, 1 failed with
+one line that says what to do, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from d2c import __version__
+from d2c.artifacts import Artifact, Workspace
+from d2c.config import add_arguments, from_namespace, options_of
+from d2c.errors import D2CError, UsageError
+from d2c.progress import cancel_on_sigterm
+from d2c.verbs import VERBS, Verb
+
+_OTHERS = {
+    "demo": "Run every verb on the embedded digits",
+    "app": "Open the app on a workspace",
+    "jobs": "List, stop and repeat background jobs; run the worker",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    cancel_on_sigterm()
+    try:
+        namespace = _parser(words).parse_args(words)
+        if namespace.verb is None:
+            _parser([]).print_help(sys.stderr)
+            return 2
+        _run(namespace)
+    except UsageError as wrong:
+        return _fail(wrong, 2)
+    except D2CError as wrong:
+        return _fail(wrong, 1)
+    except KeyboardInterrupt:
+        return _fail("stopped from the keyboard; the same command goes on from the last checkpoint", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as wrong:
+        where = f": {wrong.filename}" if wrong.filename else ""
+        return _fail(f"{wrong.strerror or wrong}{where}", 1)
+    except Exception as wrong:
+        traceback.print_exc()
+        return _fail(f"internal error, please report it with the lines above: {wrong!r}", 1)
+    return 0
+
+
+def _fail(wrong: object, status: int) -> int:
+    print(f"d2c: {' '.join(str(wrong).split())}", file=sys.stderr)
+    return status
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser; only the verb that is asked for has its flags filled in, which keeps the start quick."""
+    parser = argparse.ArgumentParser(
+        prog="d2c", description="Diffusion dataset condensation: score, select, attach, train and judge."
+    )
+    parser.add_argument("--version", action="version", version=f"d2c {__version__}")
+    commands = parser.add_subparsers(dest="verb", metavar="VERB")
+    asked = next((w for w in words if not w.startswith("-")), "")
+    for verb in VERBS.values():
+        sub = commands.add_parser(verb.name, help=verb.help, description=verb.help)
+        if verb.name == asked:
+            sub.add_argument("subject", metavar=verb.argument, help=_subject_help(verb))
+            _fill(sub, verb.options())
+    for name, text in _OTHERS.items():
+        sub = commands.add_parser(name, help=text, description=text)
+        if name == asked:
+            _fill_other(sub, name)
+    return parser
+
+
+def _subject_help(verb: Verb) -> str:
+    if not verb.takes:
+        return "folder of class folders, file.parquet, or demo:digits"
+    return f"name, fingerprint or folder of an artifact among {' or '.join(verb.takes)}"
+
+
+def _fill(parser: argparse.ArgumentParser, config: type | None) -> None:
+    group = parser.add_argument_group("common")
+    group.add_argument("--workspace", metavar="DIR", help="where artifacts lie ($D2C_WORKSPACE, default ./workspace)")
+    group.add_argument("--name", help="name of the artifact (default: made from its recipe)")
+    group.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
+    group.add_argument("--force", action="store_true", help="compute again even if the same recipe is there")
+    group.add_argument("--quiet", action="store_true", help="no progress bars")
+    held = {o.name for o in options_of(config)} if config is not None else set()
+    if config is not None:
+        add_arguments(parser, config)
+    for name, kind in (("device", str), ("seed", int)):  # every verb takes them; those without a use for them ignore it
+        if name not in held:
+            group.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+
+
+def _fill_other(parser: argparse.ArgumentParser, name: str) -> None:
+    if name == "demo":
+        from d2c.demo import DemoConfig
+
+        _fill(parser, DemoConfig)
+    elif name == "app":
+        from d2c.launch import AppConfig
+
+        _fill(parser, AppConfig)
+    else:
+        from d2c.jobs.commands import register
+
+        register(parser)
+
+
+def _run(namespace: argparse.Namespace) -> None:
+    workspace = Workspace.at(getattr(namespace, "workspace", None))
+    if namespace.verb == "app":
+        from d2c.launch import AppConfig, serve
+
+        serve(workspace, from_namespace(AppConfig, namespace))
+    elif namespace.verb == "demo":
+        from d2c.demo import DemoConfig, demo
+
+        made = demo(
+            from_namespace(DemoConfig, namespace), workspace=workspace, force=namespace.force, quiet=namespace.quiet
+        )
+        if namespace.json:
+            print(json.dumps({verb: _summary(artifact) for verb, artifact in made.items()}))
+        else:
+            for artifact in made.values():
+                print(_line(artifact))
+    elif namespace.verb == "jobs":
+        from d2c.jobs.commands import run
+
+        result = run(namespace, workspace)
+        if result is not None:
+            print(result if isinstance(result, str) else json.dumps(result))
+    else:
+        verb = VERBS[namespace.verb]
+        artifact = verb.run()(
+            namespace.subject,
+            from_namespace(verb.options(), namespace),
+            workspace=workspace,
+            name=namespace.name,
+            force=namespace.force,
+            quiet=namespace.quiet,
+        )
+        print(json.dumps(_summary(artifact)) if namespace.json else _line(artifact))
+
+
+def _summary(artifact: Artifact) -> dict[str, Any]:
+    record = artifact.record
+    return {
+        "kind": artifact.kind,
+        "name": artifact.name,
+        "path": str(artifact.path),
+        "fingerprint": artifact.fingerprint,
+        "recipe": record["recipe"],
+        "parents": record["parents"],
+        "device": record["device"],
+        "wall_seconds": record["wall_seconds"],
+        "bytes": record["bytes"],
+        "facts": record["facts"],
+    }
+
+
+def _line(artifact: Artifact) -> str:
+    record = artifact.record
+    warnings = "".join(f"\n  note: {line}" for line in record["facts"].get("warnings", []))
+    return (
+        f"{artifact.kind}/{artifact.name}  {artifact.fingerprint[:12]}  {record['wall_seconds']:.1f} s  "
+        f"{record['bytes'] / 1e6:.1f} MB  {artifact.path}{warnings}"
+    )

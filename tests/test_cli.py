@@ -1,0 +1,80 @@
+"""The command's own promises: exit codes, one line of error, one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from d2c.cli import main
+from d2c.verbs import VERBS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_verb_shows_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in VERBS.values():
+        with pytest.raises(SystemExit) as stopped:
+            main([verb.name, "--help"])
+        assert stopped.value.code == 0
+        text = capsys.readouterr().out
+        assert verb.argument in text
+        assert "--workspace" in text
+        assert "--seed" in text or "--json" in text
+
+
+@pytest.mark.parametrize("words", [["nonsense"], ["select"], ["select", "x", "--strategy", "best"], []])
+def test_usage_is_two(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-m", "d2c", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["select", "nowhere"], "no scores called 'nowhere'"),
+        (["ingest", "/does/not/exist"], "/does/not/exist"),
+        (["ingest", "demo:digits", "--name", "../x"], "'../x' is not a name"),
+        (["train", "nowhere"], "no condensed or datasets called"),
+    ],
+)
+def test_failure_is_one_line(tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--workspace", str(tmp_path), "--quiet"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    (line,) = captured.err.splitlines()
+    assert line.startswith("d2c: ")
+    assert said in line
+
+
+def test_a_value_out_of_range_is_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["select", "x", "--interval", "0", "--workspace", str(tmp_path)]) == 2
+    assert "interval = 0 is below 1" in capsys.readouterr().err
+
+
+def test_json_is_one_object_and_the_second_call_computes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "ingest",
+        "demo:digits",
+        "--workspace",
+        str(tmp_path),
+        "--json",
+        "--quiet",
+        "--device",
+        "cpu",
+        "--seed",
+        "3",
+    ]
+    assert main(words) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert {"kind", "name", "path", "fingerprint", "recipe", "parents", "facts"} <= set(first)
+    stamp = (Path(first["path"]) / "artifact.json").stat().st_mtime_ns
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert (Path(first["path"]) / "artifact.json").stat().st_mtime_ns == stamp
