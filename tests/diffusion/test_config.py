@@ -3,13 +3,14 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2c.diffusion.config import PATCHES, SIZES, ModelConfig, model_names, parse, read_header
 from d2c.errors import D2CError, UsageError
 
 
+@settings(deadline=None)
 @given(st.sampled_from(model_names()), st.integers(1, 4), st.integers(1, 1000), st.booleans(), st.sampled_from([0, 64]))
 def test_json_round_trip(name, channels, classes, learn_sigma, text_dim):
     family, size, patch = parse(name)

@@ -28,6 +28,7 @@ def test_the_ends_of_each_clock():
     assert (DIT.interpolate(x, eps, torch.tensor([999])) - eps).abs().max() < 0.05
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1))
 def test_repa_is_sit_with_the_clock_and_the_sign_turned(t):
     x, eps, v = pictures()
@@ -109,7 +110,7 @@ def test_dit_velocity_error_is_that_of_vp_velocity():
     torch.testing.assert_close(DIT.squared_error(guess, x, eps, t, "v").double(), direct, rtol=1e-4, atol=0)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(1, 64))
 def test_timesteps_are_midpoints_of_equal_parts(count):
     midpoints = [(j + 0.5) / count for j in range(count)]

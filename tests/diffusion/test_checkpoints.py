@@ -1,0 +1,137 @@
+import argparse
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from d2c.diffusion.checkpoints import load_model, save_model
+from d2c.diffusion.config import read_header
+from d2c.diffusion.sit import SiT
+from d2c.errors import D2CError, UsageError
+
+
+@pytest.fixture
+def inputs():
+    return torch.randn(2, 3, 8, 8), torch.tensor([0.5]), torch.tensor([0, 4])
+
+
+def full_depth(tiny, family="SiT", **options):
+    return tiny(family, layers=0, **options)
+
+
+def test_ours_round_trip_with_text_and_extra(tiny, tmp_path, inputs):
+    model = tiny(text_dim=6, text_length=3, autoencoder="stabilityai/sd-vae-ft-mse", path="repa")
+    model.set_text(torch.randn(4, 3, 6), torch.tensor([[1, 1, 0]] * 4))
+    file = tmp_path / "ema.safetensors"
+    save_model(file, model, {"steps": 7, "classes": ["a", "b"]})
+    loaded = load_model(file)
+    assert not loaded.training
+    assert type(loaded) is SiT
+    assert loaded.config == model.config
+    assert torch.equal(loaded(*inputs), model(*inputs))
+    assert read_header(file) == (model.config, {"steps": 7, "classes": ["a", "b"]})
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_loaded_model_can_be_trained_on(tiny, tmp_path, inputs):
+    save_model(tmp_path / "m.safetensors", tiny())
+    model = load_model(tmp_path / "m.safetensors").train()
+    model(*inputs).square().mean().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("wrap", ["flat", "ema", "model", "compiled"])
+@pytest.mark.parametrize("family", ["SiT", "DiT"])
+def test_released_state_dicts_load_unchanged(tiny, tmp_path, inputs, wrap, family):
+    model = full_depth(tiny, family, learn_sigma=True)
+    state = model.state_dict()
+    if wrap == "compiled":
+        state = {"module._orig_mod." + k: v for k, v in state.items()}
+    elif wrap == "model":
+        state = {"model": state, "args": argparse.Namespace(model="SiT-Ti/2")}
+    elif wrap == "ema":
+        state = {"model": {k: v * 0 for k, v in state.items()}, "ema": state, "opt": {"step": 3}}
+    torch.save(state, tmp_path / "released.pt")
+    loaded = load_model(tmp_path / "released.pt", name=f"{family}-Ti/2")
+    assert loaded.config.learn_sigma
+    assert loaded.config.path == {"SiT": "sit", "DiT": "dit"}[family]
+    assert loaded.config.autoencoder == "stabilityai/sd-vae-ft-ema"
+    assert torch.equal(loaded(*inputs), model(*inputs))
+
+
+def test_a_repa_state_dict_is_known_by_its_projectors(tiny, tmp_path, inputs):
+    model = full_depth(tiny, path="repa", align_dim=16, align_depth=6, qk_norm=True)
+    torch.save({"ema": model.half().state_dict()}, tmp_path / "repa.pt")
+    loaded = load_model(tmp_path / "repa.pt", name="SiT-Ti/2")
+    assert (loaded.config.path, loaded.config.align_dim, loaded.config.qk_norm) == ("repa", 16, True)
+    assert not loaded.config.learn_sigma
+    assert {p.dtype for p in loaded.parameters()} == {torch.float32}
+    torch.testing.assert_close(loaded(*inputs), model.float()(*inputs))
+    assert load_model(tmp_path / "repa.pt", name="SiT-Ti/2", path="sit").path.name == "sit"
+
+
+def test_safetensors_without_our_header_need_a_name(tiny, tmp_path, inputs):
+    model = full_depth(tiny, image_size=16)
+    save_file(model.state_dict(), tmp_path / "m.safetensors")
+    with pytest.raises(D2CError, match="give its model name"):
+        load_model(tmp_path / "m.safetensors")
+    assert load_model(tmp_path / "m.safetensors", name="SiT-Ti/2").config.image_size == 16
+    torch.save(model.state_dict(), tmp_path / "m.pt")
+    with pytest.raises(UsageError, match="give its name"):
+        load_model(tmp_path / "m.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.pop("blocks.0.attn.qkv.bias"), r"blocks.0.attn.qkv.bias is missing"),
+        (lambda s: s.update(extra=torch.zeros(1)), r"extra is not known"),
+        (
+            lambda s: s.update({"t_embedder.mlp.0.bias": torch.zeros(3)}),
+            r"t_embedder.mlp.0.bias is \(3,\), not \(192,\)",
+        ),
+        (lambda s: [s.pop(k) for k in list(s) if "mlp.fc" in k], r"is missing; .* and 21 more"),
+        (lambda s: s.pop("pos_embed"), r"not the weights of a SiT-Ti/2"),
+        (lambda s: s.update({"final_layer.linear.bias": torch.zeros(7)}), r"7 rows for 3 channels"),
+    ],
+)
+def test_what_does_not_fit_is_named(tiny, tmp_path, change, said):
+    state = full_depth(tiny).state_dict()
+    change(state)
+    torch.save(state, tmp_path / "m.pt")
+    with pytest.raises(D2CError, match=said) as caught:
+        load_model(tmp_path / "m.pt", name="SiT-Ti/2")
+    assert "\n" not in str(caught.value)
+
+
+def test_another_size_than_named_is_told(tiny, tmp_path):
+    torch.save(full_depth(tiny).state_dict(), tmp_path / "m.pt")
+    with pytest.raises(D2CError, match=r"does not fit SiT-S/2: blocks\.6"):
+        load_model(tmp_path / "m.pt", name="SiT-S/2")
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+@pytest.mark.parametrize("kind", ["absent", "garbage", "empty", "pickle", "list", "cut"])
+def test_damaged_and_hostile_files_are_one_line(tiny, tmp_path, capsys, kind):
+    file = tmp_path / ("m.safetensors" if kind == "cut" else "m.pt")
+    if kind == "garbage":
+        file.write_bytes(b"not a checkpoint")
+    elif kind == "empty":
+        file.write_bytes(b"")
+    elif kind == "pickle":
+        file.write_bytes(pickle.dumps({"ema": Evil()}))
+    elif kind == "list":
+        torch.save([1, 2], file)
+    elif kind == "cut":
+        save_model(file, tiny())
+        file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(D2CError) as caught:
+        load_model(file, name="SiT-Ti/2")
+    assert "\n" not in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert "unpickled" not in capsys.readouterr().out
