@@ -1,0 +1,42 @@
+"""Page configuration and navigation."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import streamlit as st  # noqa: E402
+
+from app.places import PLACES  # noqa: E402
+
+
+@st.cache_resource(show_spinner=False, max_entries=1)
+def freeze_heap() -> bool:
+    """Take all that is imported out of the collector, which Streamlit runs after every script run."""
+    gc.collect()
+    gc.freeze()
+    return True
+
+
+st.set_page_config(
+    page_title="D2C",
+    page_icon=str(ROOT / "assets" / "icon.svg"),
+    layout="wide",
+    menu_items={"About": "**D2C** condenses a labelled image set into the few images a diffusion model learns from."},
+)
+st.logo(ROOT / "assets" / "logo.svg", size="large")
+page = st.navigation(
+    [
+        st.Page(p.file, title=p.title, icon=f":material/{p.icon}:", help=p.purpose, default=p.name == "overview")
+        for p in PLACES.values()
+        if p.file.exists()
+    ],
+    position="top",
+)
+freeze_heap()
+page.run()

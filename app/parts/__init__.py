@@ -1,0 +1,1 @@
+"""Reusable views. A page arranges them; none of them computes."""

@@ -1,0 +1,267 @@
+"""Figures. Small ones are made anew on each change; a scatter stays constant, so that it is never sent twice.
+
+Colours are mid-toned, which holds them on the light and on the dark ground, and no figure says a thing by
+colour alone: groups differ in shape, dash or label too. Arrays go in as arrays (lists are 400 times slower).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from d2c.explore.aggregates import Band
+
+# The same ten as chartCategoricalColors in .streamlit/config.toml, after Tol and Okabe-Ito.
+CLASSES = (
+    "#2F7FB5",
+    "#D9792B",
+    "#1E9E77",
+    "#B65A93",
+    "#B59B1F",
+    "#5AB4D6",
+    "#C2474D",
+    "#7A6FBE",
+    "#6F8F3A",
+    "#8794A1",
+)
+ACCENT = CLASSES[0]
+CONTRAST = CLASSES[1]
+BACKGROUND = "rgba(128, 143, 158, 0.42)"  # everything, behind what is chosen
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon", "hexagon", "bowtie")
+_GRID = "rgba(128, 143, 158, 0.22)"
+_QUIET: dict[str, Any] = {"displayModeBar": False, "displaylogo": False, "scrollZoom": False}
+
+
+def show(figure: go.Figure, *, key: str, alt: str, tools: bool = False, **options: Any) -> Any:
+    """Draw a figure. `alt` says in words what it shows; `tools` leaves the tool bar (for a lasso)."""
+    config = {"displaylogo": False, "scrollZoom": True} if tools else _QUIET
+    return st.plotly_chart(figure, key=key, config=config, alt=alt, **options)
+
+
+def histogram(
+    edges: np.ndarray,
+    counts: np.ndarray,
+    chosen: np.ndarray | None = None,
+    *,
+    x: str = "Difficulty",
+    everything: str = "All",
+    selected: str = "Chosen",
+    height: int = 240,
+) -> go.Figure:
+    """Bars [B] over edges [B + 1]. With `chosen` both are shares of their own set, so that shapes compare."""
+    middles, widths = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
+    share = chosen is not None
+    figure = _figure(height, x, "Share of images" if share else "Images")
+    figure.add_bar(
+        x=middles,
+        y=_share(counts) if share else counts,
+        width=widths * 0.94,
+        customdata=counts,
+        name=everything,
+        marker={"color": BACKGROUND if share else ACCENT, "line_width": 0},
+        hovertemplate=f"{x} %{{x:.4g}}<br>%{{customdata:,}} images<extra>{everything}</extra>",
+    )
+    if chosen is not None:
+        figure.add_bar(
+            x=middles,
+            y=_share(chosen),
+            width=widths * 0.5,
+            customdata=chosen,
+            name=selected,
+            marker={"color": ACCENT, "line_width": 0},
+            hovertemplate=f"{x} %{{x:.4g}}<br>%{{customdata:,}} images<extra>{selected}</extra>",
+        )
+        figure.update_yaxes(tickformat=".0%")
+    figure.update_layout(barmode="overlay", showlegend=share, bargap=0)
+    return figure
+
+
+def bars(
+    names: Sequence[str],
+    counts: np.ndarray,
+    chosen: np.ndarray | None = None,
+    *,
+    y: str = "Images",
+    height: int = 240,
+    everything: str = "All",
+    selected: str = "Chosen",
+) -> go.Figure:
+    """One bar a class; `chosen` as a narrow bar inside."""
+    figure = _figure(height, "", y)
+    figure.add_bar(
+        x=list(names),
+        y=counts,
+        name=everything,
+        marker={"color": BACKGROUND if chosen is not None else ACCENT, "line_width": 0},
+        width=0.72,
+        hovertemplate="%{x}<br>%{y:,}<extra></extra>",
+    )
+    if chosen is not None:
+        figure.add_bar(
+            x=list(names),
+            y=chosen,
+            name=selected,
+            marker={"color": ACCENT, "line_width": 0},
+            width=0.38,
+            hovertemplate="%{x}<br>%{y:,} chosen<extra></extra>",
+        )
+    figure.update_layout(barmode="overlay", showlegend=chosen is not None)
+    figure.update_xaxes(type="category", showgrid=False)
+    return figure
+
+
+def error_by_timestep(
+    band: Band,
+    chosen: Band | None = None,
+    curve: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    x: str = "Timestep",
+    y: str = "Error",
+    everything: str = "All",
+    selected: str = "Chosen",
+    single: str = "This image",
+    height: int = 260,
+) -> go.Figure:
+    """Median error with its 10–90 % band against the timestep; a second band and one image's curve over it."""
+    figure = _figure(height, x, y)
+    drawn = [(band, everything, "rgb(128, 143, 158)", "solid")]
+    drawn += [(chosen, selected, ACCENT, "dash")] if chosen is not None else []
+    for each, name, colour, dash in drawn:
+        _add_band(figure, each, name, colour, dash)
+    if curve is not None:
+        figure.add_scatter(
+            x=curve[0],
+            y=curve[1],
+            name=single,
+            mode="lines+markers",
+            line={"color": CONTRAST, "width": 2, "dash": "dot"},
+            marker={"size": 6, "symbol": "diamond"},
+        )
+    figure.update_layout(showlegend=True)
+    return figure
+
+
+def curves(
+    lines: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    x: str,
+    y: str,
+    height: int = 280,
+    log: bool = False,
+) -> go.Figure:
+    """Lines by name, each with its colour and its dash."""
+    figure = _figure(height, x, y)
+    for i, (name, (xs, ys)) in enumerate(lines.items()):
+        figure.add_scatter(
+            x=xs,
+            y=ys,
+            name=name,
+            mode="lines",
+            line={"color": CLASSES[i % len(CLASSES)], "width": 2, "dash": DASHES[i % len(DASHES)]},
+            hovertemplate=f"{x} %{{x:,}}<br>{y} %{{y:.4g}}<extra>{name}</extra>",
+        )
+    figure.update_layout(showlegend=len(lines) > 1)
+    if log:
+        figure.update_yaxes(type="log")
+    return figure
+
+
+def scatter_map(
+    x: np.ndarray,
+    y: np.ndarray,
+    ids: np.ndarray,
+    values: np.ndarray,
+    *,
+    names: Sequence[str] | None = None,
+    title: str = "",
+    height: int = 560,
+) -> go.Figure:
+    """A map with one point an image; `customdata` holds its id, so a lasso or a click gives ids back.
+
+    With `names`, `values` are labels: colour and symbol by class, and the class's name at its middle.
+    Without, they are numbers on the cividis scale. Keep the figure constant: Plotly forgets the lasso and
+    the zoom when it changes.
+    """
+    figure = _figure(height, "", "")
+    marker: dict[str, Any] = {"size": 6 if len(x) < 5000 else 4, "opacity": 0.85, "line": {"width": 0}}
+    if names is None:
+        marker |= {"color": values, "colorscale": "Cividis", "showscale": True}
+        marker |= {"colorbar": {"title": {"text": title, "side": "right"}, "thickness": 10, "outlinewidth": 0}}
+    else:
+        labels = values.astype(np.int64)
+        marker |= {"color": np.asarray(CLASSES)[labels % len(CLASSES)]}
+        marker |= {"symbol": np.asarray(SYMBOLS)[labels // len(CLASSES) % len(SYMBOLS)]}
+    figure.add_scattergl(
+        x=x,
+        y=y,
+        mode="markers",
+        marker=marker,
+        customdata=ids,
+        hovertemplate="image %{customdata}<extra></extra>",
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 0.12}},
+    )
+    if names is not None and len(names) <= 30:
+        for label, name in enumerate(names):
+            here = labels == label
+            if here.any():
+                figure.add_annotation(
+                    x=float(np.median(x[here])),
+                    y=float(np.median(y[here])),
+                    text=f"<b>{name}</b>",
+                    showarrow=False,
+                    bgcolor="rgba(20, 28, 36, 0.72)",
+                    borderpad=2,
+                    font={"size": 12, "color": "#fff"},
+                )
+    figure.update_layout(dragmode="lasso", showlegend=False)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False, scaleanchor="x")
+    return figure
+
+
+def _figure(height: int, x: str, y: str) -> go.Figure:
+    figure = go.Figure()
+    figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1, "title": None},
+        hoverlabel={"align": "left"},
+    )
+    axis = {"automargin": True, "gridcolor": _GRID, "zeroline": False, "ticks": "", "title": {"standoff": 8}}
+    figure.update_xaxes(title_text=x or None, showgrid=False, **axis)
+    figure.update_yaxes(title_text=y or None, **axis)
+    return figure
+
+
+def _add_band(figure: go.Figure, band: Band, name: str, colour: str, dash: str) -> None:
+    figure.add_scatter(
+        x=np.concatenate([band.timesteps, band.timesteps[::-1]]),
+        y=np.concatenate([band.high, band.low[::-1]]),
+        fill="toself",
+        fillcolor=colour,
+        opacity=0.16,
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        name=name,
+    )
+    figure.add_scatter(
+        x=band.timesteps,
+        y=band.median,
+        name=f"{name}: median, 10–90 % band",
+        mode="lines+markers",
+        line={"color": colour, "width": 2, "dash": dash},
+        marker={"size": 5},
+    )
+
+
+def _share(counts: np.ndarray) -> np.ndarray:
+    return counts / max(int(counts.sum()), 1)

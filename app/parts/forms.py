@@ -1,0 +1,114 @@
+"""Forms made from a configuration class: the field's own help, limits and choices, and the command it stands for."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+import streamlit as st
+
+from d2c.config import Option, arguments_of, configure, options_of
+from d2c.errors import UsageError
+
+C = TypeVar("C")
+_LABELS = {
+    "lr": "learning rate",
+    "ema": "weight average (EMA)",
+    "clip": "gradient clipping",
+    "drop": "label drop",
+    "use_text": "text tokens",
+    "use_vision": "vision tokens",
+}
+
+
+def config_form(
+    cls: type[C],
+    *,
+    key: str,
+    start: Mapping[str, Any] | None = None,
+    hide: Collection[str] = (),
+    link: bool = False,
+    columns: int = 1,
+) -> C | None:
+    """A field for each option of a configuration class, and the configuration they give.
+
+    `start` replaces defaults, `hide` leaves fields out (they keep `start` or the default). With `link` the
+    values live in the URL as `<key>_<field>`; otherwise the session keeps them across pages. Options marked
+    advanced sit behind a fold. A value that d2c refuses is explained in place, and None is returned.
+    """
+    begin = dict(start or {})
+    shown = [o for o in options_of(cls) if o.name not in hide]
+    values = {name: value for name, value in begin.items() if name in hide}
+    plain = [o for o in shown if not o.advanced]
+    grid = st.columns(columns) if columns > 1 else [st.container()]
+    for i, spec in enumerate(plain):
+        with grid[i % len(grid)]:
+            values[spec.name] = _field(spec, key, begin, link)
+    rest = [o for o in shown if o.advanced]
+    if rest:
+        with st.expander("Advanced", icon=":material/tune:"):
+            for spec in rest:
+                values[spec.name] = _field(spec, key, begin, link)
+    try:
+        return configure(cls, None, values)
+    except UsageError as wrong:
+        st.error(str(wrong), icon=":material/error:")
+        return None
+
+
+def preset(key: str, cls: type, values: Mapping[str, Any]) -> None:
+    """Put values into the fields of a form, and the default into every other. Call it in a callback."""
+    for spec in options_of(cls):
+        st.session_state[f"{key}_{spec.name}"] = values.get(spec.name, spec.default)
+
+
+def field_label(name: str, unit: str = "") -> str:
+    """per_class, images → Per class (images); steps, steps → Steps."""
+    words = _LABELS.get(name, name.replace("_", " "))
+    return words[:1].upper() + words[1:] + (f" ({unit})" if unit and unit not in words else "")
+
+
+def words_of(verb: str, subject: str, config: Any = None, *more: str) -> list[str]:
+    """The words of the command that does what a form says, without the leading `d2c`."""
+    given = arguments_of(type(config), config) if config is not None else []
+    return [verb, *([subject] if subject else []), *given, *more]
+
+
+def command_preview(words: list[str]) -> None:
+    """The very line that does the same in a terminal, with a copy button."""
+    with st.expander("The same in a terminal", icon=":material/terminal:"):
+        st.code(shlex.join(["d2c", *words]), language="bash", wrap_lines=True)
+
+
+def _field(spec: Option, key: str, start: Mapping[str, Any], link: bool) -> Any:
+    value = start.get(spec.name, spec.default)
+    label = field_label(spec.name, spec.unit)
+    common: dict[str, Any] = {"help": spec.help or None, "key": f"{key}_{spec.name}"}
+    common |= {"bind": "query-params"} if link else {"persist_state": "session"}
+    if spec.choices is not None:
+        options = list(spec.choices)
+        return st.selectbox(label, options, index=options.index(value) if value in options else 0, **common)
+    if spec.type is bool:
+        return st.toggle(label, value=value, wrap=True, **common)
+    if spec.type is int:
+        limits = {"min_value": _whole(spec.minimum), "max_value": _whole(spec.maximum), "step": 1}
+        return int(st.number_input(label, value=value, **limits, **common))
+    if spec.type is float:
+        limits = {"min_value": _real(spec.minimum), "max_value": _real(spec.maximum)}
+        return float(st.number_input(label, value=float(value), step=_step(value), format="%g", **limits, **common))
+    return st.text_input(label, value=value, **common)
+
+
+def _whole(limit: float | None) -> int | None:
+    return None if limit is None else int(limit)
+
+
+def _real(limit: float | None) -> float | None:
+    return None if limit is None else float(limit)
+
+
+def _step(value: float) -> float:
+    """A tenth of the value's power of ten: 0.0003 moves by 0.00001, 4.0 by 0.1."""
+    return 10.0 ** (math.floor(math.log10(abs(value))) - 1) if value else 0.1

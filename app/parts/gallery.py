@@ -1,0 +1,49 @@
+"""Pictures in a grid, each a button: the images stay in the browser, only ids travel."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+HERE = Path(__file__).parent
+_GALLERY = st.components.v2.component(
+    "d2c_gallery",
+    html="<div class='gallery' role='listbox'></div>",
+    css=(HERE / "gallery.css").read_text(),
+    js=(HERE / "gallery.js").read_text(),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """One picture. `caption` is shown below it, `title` is what a screen reader and a tooltip say."""
+
+    id: int
+    src: str
+    caption: str = ""
+    title: str = ""
+    chosen: bool = False
+    dimmed: bool = False
+
+
+def gallery(
+    tiles: Sequence[Tile], *, key: str, label: str, size: int = 76, picked: int | None = None, fit: str = "auto"
+) -> int | None:
+    """Draw the tiles and return the id that was just picked by click or Enter, or None.
+
+    Chosen tiles carry a tick, dimmed ones stay visible but step back, `picked` carries a ring. Arrow keys
+    walk the grid. `size` is a tile's width in pixels; `fit` is auto (tiny originals keep their pixels),
+    pixelated or smooth.
+    """
+    data = {
+        "label": label,
+        "size": size,
+        "picked": picked,
+        "fit": fit,
+        "tiles": [dataclasses.astuple(tile) for tile in tiles],
+    }
+    result = _GALLERY(key=key, data=data, on_picked_change=lambda: None)
+    return None if result.picked is None else int(result.picked)

@@ -1,0 +1,167 @@
+"""The seven stages as the Overview shows them: the newest artifact of each, in a number, a line and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from app import state
+from app.parts import jobs, words
+from app.parts.flow import Stage
+from app.places import picture, sprite
+from d2c.artifacts import Artifact
+from d2c.errors import D2CError
+from d2c.explore.aggregates import extremes
+from d2c.jobs import Job
+
+PICTURES = 16  # in a stage's mosaic, 4 × 4
+
+
+def stages() -> list[Stage]:
+    """What the workspace holds, stage by stage; a live job of a stage takes precedence."""
+    live = {job.verb: job for job in jobs.live_jobs()}
+    return [_stage(*row, live=live) for row in _ROWS]
+
+
+def _stage(
+    page: str,
+    verb: str,
+    kind: str,
+    title: str,
+    icon: str,
+    tell: Callable[[Artifact], Mapping[str, Any]],
+    *,
+    live: Mapping[str, Job],
+) -> Stage:
+    found = [a for a in state.workspace().list(kind) if kind != "runs" or a.facts.get("task", "generate") == "generate"]
+    shown: Mapping[str, Any] = {"note": _PROMISES[verb]}
+    if found:
+        try:
+            shown = tell(found[-1])
+        except (D2CError, OSError, KeyError, ValueError):  # an artifact copied here without its parents, or in part
+            shown = {"note": found[-1].name}
+    job = live.get(verb) or live.get("demo") if not found or verb in live else None
+    if job is not None:
+        progress = (job.progress() or {}) if job.verb == verb else {}
+        share = progress["done"] / progress["total"] if progress.get("total") else None
+        note = str(progress.get("stage", "")).capitalize() or (
+            "Waits for its turn" if job.verb == verb else "Part of the demo"
+        )
+        how = "running" if job.state == "running" and job.verb == verb else "queued"
+        return Stage(page, title, icon, how, share=share, **{**shown, "note": note})
+    return Stage(page, title, icon, "ready" if found else "missing", **shown)
+
+
+def _dataset(dataset: Artifact) -> Mapping[str, Any]:
+    facts = dataset.facts
+    ids = state.derived(dataset, "overview", lambda: _spread(dataset.table("samples.parquet")["sample_id"].tolist()))
+    return {
+        "value": words.count(facts["images"]),
+        "unit": "images",
+        "note": words.many(facts["classes"], "class", "classes")
+        + (f", {words.many(facts['rejected'], 'file')} rejected" if facts.get("rejected") else ""),
+        "picture": _mosaic(dataset, ids),
+    }
+
+
+def _scores(scores: Artifact) -> Mapping[str, Any]:
+    ids = state.derived(scores, "overview", lambda: _from_easy_to_hard(scores))
+    reliability = scores.facts.get("reliability")
+    mean = reliability.get("mean") if isinstance(reliability, Mapping) else reliability
+    return {
+        "value": f"{mean:.2f}" if isinstance(mean, float) else words.count(len(state.table(scores, "scores.parquet"))),
+        "unit": "reliability" if isinstance(mean, float) else "images scored",
+        "note": "Rank agreement of two noise banks",
+        "picture": _mosaic(scores.parent("datasets"), ids),
+    }
+
+
+def _subset(subset: Artifact) -> Mapping[str, Any]:
+    ids = state.derived(subset, "overview", lambda: _spread(subset.table("subset.parquet")["sample_id"].tolist()))
+    recipe = subset.recipe
+    how = (
+        f"{recipe.get('strategy', '')}, k = {recipe['interval']}"
+        if recipe.get("strategy") == "interval"
+        else str(recipe.get("strategy", ""))
+    )
+    return {
+        "value": words.count(subset.facts["chosen"]),
+        "unit": "images chosen",
+        "note": f"{how.capitalize()}, up to {recipe.get('per_class', '–')} of a class",
+        "picture": _mosaic(subset.parent("datasets"), ids),
+    }
+
+
+def _condensed(condensed: Artifact) -> Mapping[str, Any]:
+    facts = condensed.facts
+    meaning = "" if facts.get("text", {}).get("meaningful", True) else " (text without meaning)"
+    return {
+        "value": words.size(condensed.record["bytes"]),
+        "unit": "complete",
+        "note": f"Text {facts['text']['encoder']}, vision {facts['vision']['encoder']}{meaning}",
+    }
+
+
+def _run(run: Artifact) -> Mapping[str, Any]:
+    last = state.newest(run.path / "samples", "*.webp")
+    seconds = run.record["wall_seconds"]
+    return {
+        "value": words.count(run.facts.get("steps", run.recipe["steps"])),
+        "unit": "steps",
+        "note": f"{run.recipe['model']}, trained in {words.seconds(seconds)}",
+        "picture": picture(run, f"samples/{last.name}") if last else "",
+    }
+
+
+def _samples(samples: Artifact) -> Mapping[str, Any]:
+    recipe = samples.recipe
+    return {
+        "value": words.count(int(samples.facts.get("count", recipe["count"]))),
+        "unit": "images drawn",
+        "note": f"Guidance {words.number(float(recipe['guidance']))}, {recipe['steps']} steps",
+        "picture": picture(samples, "grid.webp"),
+    }
+
+
+def _report(report: Artifact) -> Mapping[str, Any]:
+    accuracy = report.facts.get("accuracy")
+    return {
+        "value": words.percent(accuracy) if isinstance(accuracy, float) else "",
+        "unit": "as asked" if isinstance(accuracy, float) else "",
+        "note": "Read by a classifier trained on the full set",
+        "picture": picture(report, "grid.webp") if (report.path / "grid.webp").is_file() else "",
+    }
+
+
+_ROWS = (
+    ("data", "ingest", "datasets", "Data", "photo_library", _dataset),
+    ("difficulty", "score", "scores", "Score", "stacked_line_chart", _scores),
+    ("select", "select", "subsets", "Select", "filter_alt", _subset),
+    ("select", "attach", "condensed", "Attach", "attach_file", _condensed),
+    ("train", "train", "runs", "Train", "model_training", _run),
+    ("samples", "sample", "samples", "Sample", "auto_awesome", _samples),
+    ("samples", "evaluate", "reports", "Judge", "balance", _report),
+)
+_PROMISES = {
+    "ingest": "Read every image once",
+    "score": "How hard is each to denoise?",
+    "select": "Keep a few, spread evenly",
+    "attach": "Add text and visual features",
+    "train": "Teach a diffusion transformer",
+    "sample": "Draw new images",
+    "evaluate": "Measure what it learned",
+}
+
+
+def _mosaic(dataset: Artifact, ids: Sequence[int]) -> str:
+    columns = 4 if len(ids) >= PICTURES else max(1, int(len(ids) ** 0.5))
+    return sprite(dataset, list(ids), columns=columns, tile=96)
+
+
+def _spread(ids: Sequence[int]) -> list[int]:
+    return list(ids[:: max(1, len(ids) // PICTURES)][:PICTURES])
+
+
+def _from_easy_to_hard(scores: Artifact) -> list[int]:
+    table = scores.table("scores.parquet")
+    return _spread(extremes(table, None, len(table), "easiest")["sample_id"].tolist())

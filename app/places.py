@@ -1,0 +1,66 @@
+"""Where things are: the pages of the app, in the order in which data passes through them, and their files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from urllib.parse import quote
+
+from d2c.artifacts import Artifact
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """One page: its file's name is its address."""
+
+    name: str
+    title: str
+    icon: str
+    purpose: str
+
+    @property
+    def file(self) -> Path:
+        """The page's script."""
+        return ROOT / "pages" / f"{self.name}.py"
+
+
+PLACES = {
+    place.name: place
+    for place in (
+        Place(
+            "overview", "Overview", "route", "From a labelled image set to a few images a diffusion model learns from."
+        ),
+        Place("data", "Data", "photo_library", "Bring images in, and see what is in them."),
+        Place("difficulty", "Difficulty", "stacked_line_chart", "How hard each image is for a diffusion model."),
+        Place("select", "Select", "filter_alt", "Choose the few images that stand for the whole set."),
+        Place("explore", "Explore", "scatter_plot", "Walk through the images on a map of what they look like."),
+        Place(
+            "train", "Train", "model_training", "Teach a diffusion transformer the condensed set, and watch it learn."
+        ),
+        Place("samples", "Samples", "auto_awesome", "Draw new images from a trained model, and judge them."),
+        Place("jobs", "Jobs", "checklist", "Everything that is computed in the background."),
+    )
+}
+
+
+def thumb(dataset: Artifact, sample_id: int) -> str:
+    """The address of a thumbnail. The fingerprint in it lets a browser keep the picture for ever."""
+    return f"/d2c/thumb/{dataset.name}/{sample_id}.webp?v={dataset.fingerprint[:12]}"
+
+
+def sprite(dataset: Artifact, sample_ids: list[int], *, columns: int, tile: int) -> str:
+    """The address of one picture that holds the thumbnails of up to 600 images, row by row."""
+    ids = ",".join(map(str, sample_ids))
+    return f"/d2c/sprite/{dataset.name}.webp?ids={ids}&columns={columns}&tile={tile}&v={dataset.fingerprint[:12]}"
+
+
+def picture(artifact: Artifact, relative: str) -> str:
+    """The address of a picture in a finished artifact's folder."""
+    return f"/d2c/file/{artifact.kind}/{artifact.name}/{quote(relative)}?v={artifact.fingerprint[:12]}"
+
+
+def unfinished_picture(kind: str, name: str, relative: str) -> str:
+    """The address of a picture in the partial folder of an artifact that is being made."""
+    return f"/d2c/file/{kind}/{name}/{quote(relative)}"

@@ -1,0 +1,118 @@
+"""The app's own addresses: pictures by URL, so that no image travels through a script run.
+
+Every address is checked before a path is made of it, and anything unknown is a plain 404. An address that
+carries the artifact's fingerprint never changes its content, so browsers may keep it for ever.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from app.places import ROOT
+from d2c.artifacts import KINDS, Artifact, Workspace, slug
+from d2c.data.thumbnails import Thumbnails, sprite
+from d2c.errors import D2CError
+
+FOREVER = "public, max-age=31536000, immutable"
+PICTURES = {".webp": "image/webp", ".png": "image/png"}
+MOST_TILES = 600
+MOST_COLUMNS = 60
+TILE = range(8, 129)  # pixels; thumbnails are at most 128
+_MISSING = {"status_code": 404, "media_type": "text/plain"}
+
+
+def routes() -> list[BaseRoute]:
+    """The routes beside Streamlit's own. They read the workspace that D2C_WORKSPACE names."""
+    return [
+        Route("/d2c/thumb/{dataset}/{sample_id:int}.webp", thumb),
+        Route("/d2c/sprite/{dataset}.webp", mosaic),
+        Route("/d2c/file/{kind}/{name}/{relative:path}", file),
+        Mount("/d2c/assets", StaticFiles(directory=ROOT / "assets")),
+    ]
+
+
+def thumb(request: Request) -> Response:
+    """One thumbnail (WebP)."""
+    dataset = _artifact("datasets", request.path_params["dataset"])
+    if dataset is None:
+        return Response("no such data set", **_MISSING)
+    try:
+        picture = thumbnails(dataset).bytes(request.path_params["sample_id"])
+    except (D2CError, LookupError):
+        return Response("no such image", **_MISSING)
+    return Response(picture, media_type="image/webp", headers=_caching(request, dataset))
+
+
+def mosaic(request: Request) -> Response:
+    """Many thumbnails in one picture: `ids` comma-separated, `columns`, `tile` in pixels."""
+    dataset = _artifact("datasets", request.path_params["dataset"])
+    if dataset is None:
+        return Response("no such data set", **_MISSING)
+    query = request.query_params
+    try:
+        ids = [int(word) for word in query["ids"].split(",")]
+        columns, tile = int(query.get("columns", 10)), int(query.get("tile", 32))
+        if not (0 < len(ids) <= MOST_TILES and 0 < columns <= MOST_COLUMNS and tile in TILE):
+            raise ValueError
+        picture = sprite(thumbnails(dataset), ids, columns, tile)
+    except (D2CError, LookupError, ValueError):
+        return Response("no such images", **_MISSING)
+    return Response(picture, media_type="image/webp", headers=_caching(request, dataset))
+
+
+def file(request: Request) -> Response:
+    """A picture that lies in an artifact's folder, or in its partial folder while it is being made."""
+    kind, name, relative = (request.path_params[k] for k in ("kind", "name", "relative"))
+    workspace = Workspace.at()
+    if kind not in KINDS or Path(relative).suffix not in PICTURES:
+        return Response("no such picture", **_MISSING)
+    try:
+        folders = (workspace.folder(kind, slug(name)), workspace.partial(kind, name))
+    except D2CError:
+        return Response("no such picture", **_MISSING)
+    for folder in folders:
+        path = _inside(folder, relative)
+        if path is not None:
+            artifact = _artifact(kind, name) if folder is folders[0] else None
+            return FileResponse(path, media_type=PICTURES[path.suffix], headers=_caching(request, artifact))
+    return Response("no such picture", **_MISSING)
+
+
+@functools.lru_cache(maxsize=16)
+def _thumbnails(path: Path, fingerprint: str) -> Thumbnails:
+    artifact = _artifact("datasets", path.name)
+    if artifact is None or artifact.fingerprint != fingerprint:
+        raise D2CError(f"{path} was replaced while it was being read: load the page again")
+    return Thumbnails(artifact)
+
+
+def thumbnails(dataset: Artifact) -> Thumbnails:
+    """A data set's thumbnails, opened once."""
+    return _thumbnails(dataset.path, dataset.fingerprint)
+
+
+def _artifact(kind: str, name: str) -> Artifact | None:
+    try:
+        return Workspace.at().find(kind, name)
+    except D2CError:
+        return None
+
+
+def _inside(folder: Path, relative: str) -> Path | None:
+    """The file of that name when it really lies in the folder, links followed."""
+    try:
+        path = (folder / relative).resolve()
+        return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
+    except (OSError, ValueError):  # a null byte, a name too long
+        return None
+
+
+def _caching(request: Request, artifact: Artifact | None) -> dict[str, str]:
+    fixed = artifact is not None and request.query_params.get("v") == artifact.fingerprint[:12]
+    return {"Cache-Control": FOREVER if fixed else "no-cache", "X-Content-Type-Options": "nosniff"}

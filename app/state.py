@@ -1,0 +1,124 @@
+"""What the app remembers: which artifacts are looked at (in the URL) and what was read from them (in memory).
+
+The session holds names and numbers only. Tables are read once per fingerprint and shared, read-only, by
+everyone who looks at the same artifact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from d2c.artifacts import Artifact, Workspace
+
+LABELS = {
+    "datasets": "Data set",
+    "scores": "Scores",
+    "subsets": "Chosen set",
+    "condensed": "Condensed set",
+    "runs": "Run",
+    "samples": "Samples",
+    "reports": "Report",
+    "maps": "Map",
+}
+PLURALS = {
+    "datasets": "Data sets",
+    "scores": "Scores",
+    "subsets": "Chosen sets",
+    "condensed": "Condensed sets",
+    "runs": "Runs",
+    "samples": "Samples",
+    "reports": "Reports",
+    "maps": "Maps",
+}
+PARAMETER = {kind: kind if kind in ("scores", "condensed", "samples") else kind[:-1] for kind in LABELS}
+_LOOK_AT = "_look_at"
+
+
+def workspace() -> Workspace:
+    """The workspace that D2C_WORKSPACE names, or ./workspace."""
+    return Workspace.at()
+
+
+def choose(
+    kind: str,
+    *,
+    among: Sequence[Artifact] | None = None,
+    label: str | None = None,
+    help: str | None = None,
+) -> Artifact | None:
+    """A select box over the artifacts of a kind, newest first; its name is in the URL and holds on every page.
+
+    None when there is nothing to choose from.
+    """
+    found = list(reversed(workspace().list(kind) if among is None else among))
+    if not found:
+        return None
+    key, names = PARAMETER[kind], [a.name for a in found]
+    asked = st.session_state.get(_LOOK_AT, {}).pop(kind, None) or _asked(kind)
+    if asked in names:
+        st.session_state[key] = asked
+    if asked not in names:
+        st.session_state[key] = names[0]
+    st.selectbox(label or LABELS[kind], names, index=None, required=True, key=key, bind="query-params", help=help)
+    return next((a for a in found if a.name == st.session_state[key]), found[0])
+
+
+def chosen(kind: str) -> Artifact | None:
+    """The artifact of a kind that was last looked at, without a widget; the newest when there was none."""
+    asked = st.session_state.get(_LOOK_AT, {}).get(kind) or _asked(kind)
+    found = workspace().list(kind)
+    return next((a for a in found if a.name == asked), found[-1] if found else None)
+
+
+def look_at(artifact: Artifact) -> None:
+    """Make an artifact the chosen one of its kind, from the next time its select box is drawn."""
+    st.session_state.setdefault(_LOOK_AT, {})[artifact.kind] = artifact.name
+
+
+def _asked(kind: str) -> str | None:
+    return st.session_state.get(PARAMETER[kind], st.query_params.get(PARAMETER[kind]))
+
+
+def table(artifact: Artifact, name: str) -> pd.DataFrame:
+    """A Parquet table of an artifact, read once. Shared: never write into it."""
+    return _table(str(artifact.path), artifact.fingerprint, name, artifact)
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _table(path: str, fingerprint: str, name: str, _artifact: Artifact) -> pd.DataFrame:
+    return _artifact.table(name)
+
+
+def json(artifact: Artifact, name: str) -> Any:
+    """A JSON file of an artifact, read once. Shared: never write into it."""
+    return derived(artifact, f"json:{name}", lambda: artifact.json(name))
+
+
+def classes(artifact: Artifact) -> list[str]:
+    """The names of an artifact's classes by label: from its own `classes.json` or its data set's."""
+    holder = artifact if (artifact.path / "classes.json").is_file() else artifact.parent("datasets")
+    names: list[str] = json(holder, "classes.json")
+    return names
+
+
+def derived(artifact: Artifact, name: str, make: Callable[[], Any]) -> Any:
+    """Anything made from one artifact (an aggregate, a figure), made once per fingerprint and `name`.
+
+    `name` says what `make` makes, its parameters included. Shared: never write into it.
+    """
+    return _derived(str(artifact.path), artifact.fingerprint, name, make)
+
+
+@st.cache_resource(show_spinner=False, max_entries=256)
+def _derived(path: str, fingerprint: str, name: str, _make: Callable[[], Any]) -> Any:
+    return _make()
+
+
+def newest(folder: Path, pattern: str) -> Path | None:
+    """The last file of a pattern in a folder by name, which is how steps are ordered."""
+    return max(folder.glob(pattern), default=None)
