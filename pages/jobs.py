@@ -22,12 +22,11 @@ if not found:
     ):
         go_button("Go to the demo", "overview", key="no_jobs_go")
     st.stop()
-counts = {name: sum(job.state == name for job in found) for name in queue.STATES}
 chosen = st.pills(
     "State",
-    [name for name in queue.STATES if counts[name]],
+    [name for name in queue.STATES if any(job.state == name for job in found)],
     selection_mode="multi",
-    format_func=lambda name: f":material/{STATES[name][1]}: {STATES[name][0]} ({counts[name]})",
+    format_func=lambda name: STATES[name][0],  # what the URL holds
     key="state",
     bind="query-params",
     label_visibility="collapsed",

@@ -50,7 +50,7 @@ if made:
     kind = st.segmented_control(
         "Kind of artifact",
         list(made),
-        format_func=lambda kind: f"{state.PLURALS[kind]} ({len(made[kind])})",
+        format_func=lambda kind: state.PLURALS[kind],
         default=next(iter(made)),
         required=True,
         key="kind",
