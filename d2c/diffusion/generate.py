@@ -117,8 +117,8 @@ def png(pixels: np.ndarray) -> bytes:
 
 def grid(folder: Path, table: pd.DataFrame) -> dict[str, object]:
     """Write `grid.webp`, a row for each class and the first samples of it along the row; says what it shows."""
-    rows = {int(label): part["file"].tolist()[:COLUMNS] for label, part in table.groupby("label")}
-    rows = dict(sorted(rows.items())[:ROWS])
+    labels = sorted(set(table["label"].tolist()))[:ROWS]
+    rows = {label: table.loc[table["label"] == label, "file"].tolist()[:COLUMNS] for label in labels}
     first = Image.open(folder / next(iter(rows.values()))[0])
     tile = first.width * max(1, TILE // first.width)
     gap, columns = 2, max(map(len, rows.values()))
@@ -130,7 +130,7 @@ def grid(folder: Path, table: pd.DataFrame) -> dict[str, object]:
     buffer = io.BytesIO()
     sheet.convert("RGB").save(buffer, "WEBP", quality=92, method=4)
     _write(folder / "grid.webp", buffer.getvalue())
-    return {"labels": list(rows), "columns": columns, "tile": tile, "gap": gap}
+    return {"labels": labels, "columns": columns, "tile": tile, "gap": gap}
 
 
 def _write(file: Path, content: bytes) -> None:

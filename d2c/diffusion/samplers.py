@@ -35,7 +35,8 @@ def sample(
         raise UsageError(f"no solver {solver!r}; known: {', '.join(SOLVERS)}")
     path = model.path
     grid = path.grid(steps)  # [steps+1], on the CPU: its numbers steer the loop without asking the device
-    s, scale = path.ode_time(grid).tolist(), path.ode_scale(grid).tolist()
+    s: list[float] = path.ode_time(grid).tolist()
+    scale: list[float] = path.ode_scale(grid).tolist()
     times = (grid.to(noise.dtype) if grid.is_floating_point() else grid).to(noise.device)
     training = model.training
     model.eval()
