@@ -1,0 +1,129 @@
+"""Vision encoders of timm: DINOv2's patch tokens, or the last feature map of any other model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch import Tensor
+
+from d2c.attach.vision import VisionInfo
+from d2c.attach.weights import beside, fetch, read_config, source_of, unfit
+from d2c.device import autocast
+from d2c.errors import D2CError
+
+FLAG = "--vision-weights"
+CONFIG = "config.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+class TimmVision:
+    """Patch tokens after the final norm, without class and register tokens (x_norm_patchtokens of DINOv2).
+
+    Images are ADM-cropped to grid × patch pixels a side at once, not to the training size first and then
+    resized as REPA does: small images lose nothing twice (ours). Position embeddings are resampled to the
+    grid by timm. A model of fixed input size keeps it, and its grid is what comes out.
+    """
+
+    channels = 3
+
+    def __init__(
+        self, info: VisionInfo, *, grid: int, weights: Path | None, device: torch.device, precision: str
+    ) -> None:
+        source = locate(info, weights)
+        model, flexible = build(source, info.name)
+        self.model = model.to(device)
+        self.device, self.precision = device, precision
+        self.name, self.note = info.name, info.note
+        self.source = source_of(source.file, given=weights is not None)
+        cfg: dict[str, Any] = model.pretrained_cfg
+        self.mean = torch.tensor(cfg["mean"], device=device).view(1, -1, 1, 1)
+        self.std = torch.tensor(cfg["std"], device=device).view(1, -1, 1, 1)
+        self.image_size = grid * patch_of(model) if flexible else int(cfg["input_size"][-1])
+        try:
+            probe = self._tokens(torch.zeros(1, 3, self.image_size, self.image_size, device=device))
+        except (AssertionError, RuntimeError, ValueError) as problem:  # as timm says that a size does not suit it
+            raise D2CError(f"{info.name} takes no images of {self.image_size} px: {str(problem)[:200]}") from None
+        self.grid, self.dim = round(probe.shape[1] ** 0.5), int(probe.shape[2])
+
+    @torch.inference_mode()
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Tokens [B, grid², D] float32 of uint8 images [B, 3, S, S]."""
+        x = torch.from_numpy(images).to(self.device).float() / 255.0
+        tokens: np.ndarray = self._tokens((x - self.mean) / self.std).float().cpu().numpy()
+        return tokens
+
+    @torch.inference_mode()
+    def _tokens(self, x: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            maps: Any = self.model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
+        features: Tensor = maps[-1]  # (B, D, h, w)
+        if features.shape[-1] != features.shape[-2]:
+            raise D2CError(f"{self.name} gives a feature map of {tuple(features.shape[-2:])}: not a square grid")
+        return features.flatten(2).transpose(1, 2)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A timm architecture, the arguments that change it, its preprocessing and the file of its weights."""
+
+    architecture: str
+    arguments: dict[str, Any]
+    preprocessing: dict[str, Any]
+    file: Path
+
+
+def locate(info: VisionInfo, weights: Path | None) -> Source:
+    """Find architecture and weights. For hf-hub:ORG/NAME the architecture is in config.json, beside a given
+    file or in the repository. Raises D2CError for what is not there.
+    """
+    _, hub, repository = info.reference.partition("hf-hub:")
+    if hub:
+        config = beside(weights, CONFIG) or fetch(repository, [CONFIG], wanted_by=info.name, flag=FLAG)
+        settings = read_config(config)
+        if "architecture" not in settings:
+            raise D2CError(f"{info.name} is not a timm model: {config} names no architecture")
+        file = weights or fetch(repository, WEIGHTS, wanted_by=info.name, flag=FLAG)
+        about = settings.get("pretrained_cfg", settings)
+        kept = {k: about[k] for k in ("mean", "std", "input_size", "fixed_input_size", "num_classes") if k in about}
+        return Source(str(settings["architecture"]), dict(settings.get("model_args") or {}), kept, file)
+    if not timm.is_model(info.reference.partition(".")[0]):
+        raise D2CError(f"{info.name}: timm knows no model of that name; see timm.list_models(pretrained=True)")
+    if weights is None:
+        known = timm.get_pretrained_cfg(info.reference, allow_unregistered=False)
+        if known is None or not known.hf_hub_id:
+            raise D2CError(f"{info.name} has no weights on the hub: give a file with {FLAG} FILE")
+        names = [known.hf_hub_filename] if known.hf_hub_filename else WEIGHTS
+        weights = fetch(str(known.hf_hub_id), names, wanted_by=info.name, flag=FLAG)
+    return Source(info.reference, {}, {}, weights)
+
+
+def build(source: Source, name: str) -> tuple[Any, bool]:
+    """The model with its weights, and whether it takes images of any size.
+
+    Raises D2CError when the file does not fit the architecture.
+    """
+    overlay = {**source.preprocessing, "file": str(source.file), "hf_hub_id": None, "url": None}
+    common = {**source.arguments, "pretrained": True, "pretrained_cfg_overlay": overlay, "num_classes": 0}
+    model: Any
+    try:
+        try:
+            model = timm.create_model(source.architecture, **{**common, "dynamic_img_size": True})
+            flexible = True
+        except TypeError:  # not a plain vision transformer
+            model = timm.create_model(source.architecture, **common)
+            flexible = not model.pretrained_cfg.get("fixed_input_size", False)
+    except Exception as problem:  # whatever a foreign file can make torch, safetensors or timm raise
+        raise unfit(source.file, name, problem) from None
+    if not hasattr(model, "forward_intermediates"):
+        raise D2CError(f"{name} gives no feature map: choose a vision transformer or a convolutional network")
+    return model.eval().requires_grad_(False), flexible
+
+
+def patch_of(model: Any) -> int:
+    """Pixels a side that one token covers: the stride of the last feature map."""
+    return int(model.feature_info[-1]["reduction"])
