@@ -52,9 +52,9 @@ def parquet(path: Path, origin: str, image_column: str = "", label_column: str =
         ]
         table = file.read(columns=[labels, *beside, *([SPLIT] if SPLIT in schema.names else [])])
         paths = _paths(file, images)
-    values = _labels(table[labels], labels, origin)
-    names, warnings = _names(values, {n: table[n] for n in beside}, features.get(labels, {}))
-    splits = [str(s or "") for s in table[SPLIT].to_pylist()] if SPLIT in table.column_names else [""] * len(values)
+        values = _labels(table[labels], labels, origin)
+        names, warnings = _names(values, {n: table[n] for n in beside}, features.get(labels, {}))
+        splits = [str(s or "") for s in table[SPLIT].to_pylist()] if SPLIT in table.column_names else [""] * len(values)
     require_split(split, sorted({*splits} - {""}), origin)
 
     with path.open("rb") as handle:
@@ -91,9 +91,9 @@ def parquet(path: Path, origin: str, image_column: str = "", label_column: str =
 def _reading(origin: str) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as problem:
-        said = str(problem).splitlines()[0]
-        raise D2CError(f"{origin} cannot be read as Parquet ({said}): {EXPECTED}") from None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as problem:
+        said = " ".join(str(problem).split())[:200]
+        raise D2CError(f"{origin} is damaged or no Parquet file ({said}): {EXPECTED}") from None
 
 
 def _columns(
@@ -205,7 +205,8 @@ def _size(folder: Path, name: str) -> int:
 
 def _cells(path: Path, origin: str, images: str) -> Iterator[Any]:
     """The image column's values, row by row, a few rows in memory at a time."""
-    with _reading(origin), pq.ParquetFile(path, buffer_size=1 << 20) as file:
+    # buffered without pre_buffer: otherwise Arrow loads a row group's whole column, and one may be the file
+    with _reading(origin), pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         for batch in file.iter_batches(_BATCH, columns=[images]):
             yield from batch.column(0).to_pylist()
 

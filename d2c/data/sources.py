@@ -85,7 +85,7 @@ def open_source(origin: str, *, image_column: str = "", label_column: str = "", 
         raise UsageError(f"{origin} is no Parquet file: --image-column and --label-column do not apply")
     if origin == DIGITS:
         return digits(split)
-    if path.is_dir():
+    if origin and path.is_dir():
         return folder(path, origin, split)
     raise D2CError(f"no such source {origin!r}: {EXPECTED}")
 

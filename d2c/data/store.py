@@ -57,7 +57,7 @@ class Images:
 
 
 def pixels(
-    artifact: Artifact,
+    artifact: Artifact | Images,
     sample_ids: Ids,
     image_size: int,
     channels: int,
@@ -67,10 +67,15 @@ def pixels(
 ) -> np.ndarray:
     """Images as uint8 [n, channels, image_size, image_size], in the order of `sample_ids`.
 
-    Grey for one channel, RGB for three; squared by the ADM crop, which also enlarges. `progress` is
-    advanced by one an image. Raises D2CError when an image is missing.
+    Grey for one channel, RGB for three; squared by the ADM crop, which also enlarges. Who calls this batch
+    by batch opens `Images` once and gives that. `progress` is advanced by one an image.
+
+    Raises D2CError when an image is missing, or for another number of channels.
     """
-    images, mode = Images(artifact), {1: "L", 3: "RGB"}[channels]
+    if channels not in (1, 3):
+        raise D2CError(f"images have 1 channel (grey) or 3 (RGB), not {channels}")
+    images = artifact if isinstance(artifact, Images) else Images(artifact)
+    mode = "L" if channels == 1 else "RGB"
     ids = [int(i) for i in sample_ids]
     out = np.empty((len(ids), channels, image_size, image_size), np.uint8)
 

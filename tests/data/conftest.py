@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,20 @@ def encode() -> Encode:
         file = io.BytesIO()
         image.save(file, format, **save)
         return file.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def png_of() -> Callable[..., bytes]:
+    """png_of(width, height, body) → a PNG whose header claims that size; its pixels are `body`, or none."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    def make(width: int, height: int, body: bytes = b"") -> bytes:
+        header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
 
     return make
 
