@@ -51,11 +51,12 @@ def choose(
     label: str | None = None,
     help: str | None = None,
 ) -> Artifact | None:
-    """A select box over the artifacts of a kind, newest first; its name is in the URL and holds on every page.
+    """A select box over the artifacts of a kind; its name is in the URL and holds on every page.
 
-    None when there is nothing to choose from.
+    It begins with the newest. They are listed oldest first: the first option is the one that Streamlit leaves
+    out of the URL, and the oldest stays the same when others are made. None when there is nothing to choose.
     """
-    found = list(reversed(workspace().list(kind) if among is None else among))
+    found = list(workspace().list(kind) if among is None else among)
     if not found:
         return None
     key, names = PARAMETER[kind], [a.name for a in found]
@@ -63,9 +64,9 @@ def choose(
     if asked in names:
         st.session_state[key] = asked
     if asked not in names:
-        st.session_state[key] = names[0]
-    st.selectbox(label or LABELS[kind], names, index=None, required=True, key=key, bind="query-params", help=help)
-    return next((a for a in found if a.name == st.session_state[key]), found[0])
+        st.session_state[key] = names[-1]
+    st.selectbox(label or LABELS[kind], names, key=key, bind="query-params", help=help)
+    return next((a for a in found if a.name == st.session_state[key]), found[-1])
 
 
 def chosen(kind: str) -> Artifact | None:

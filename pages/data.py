@@ -25,7 +25,7 @@ with left:
             placeholder="/data/flowers",
             help="A folder of class folders, a .parquet file with image bytes and labels, or demo:digits",
         )
-        config = forms.config_form(IngestConfig, key="ingest")
+        config = forms.config_form(IngestConfig, key="ingest", columns=2)
         if config is not None:
             asked = source.strip()
             argv = forms.words_of("ingest", asked or "SOURCE", config)
@@ -35,22 +35,18 @@ with left:
             forms.command_preview(argv)
 
 with middle:
-    jobs.panel(key="data", verbs=("ingest",), states=("queued", "running", "cancelling", "failed"), limit=3)
+    jobs.panel(key="data", verbs=("ingest",), unfinished=True, limit=3)
     if dataset is None:
+        if any(job.verb in ("ingest", "demo") for job in jobs.live_jobs()):
+            st.stop()
         with empty(
             "No images yet",
             "Name a folder or a Parquet file on the left, or begin with the 1,797 scanned digits that come with D2C.",
             icon="photo_library",
             key="no_data",
         ):
-            jobs.start_button(
-                "Read the digits",
-                ["ingest", "demo:digits"],
-                "Read the digits",
-                key="digits_go",
-                kind="datasets",
-                primary=not asked,
-            )
+            title, argv = "Read the digits", ["ingest", "demo:digits"]
+            jobs.start_button(title, argv, title, key="digits_go", kind="datasets", primary=not asked)
         st.stop()
     facts, names = dataset.facts, state.classes(dataset)
     with st.grid(4, min_column_width=130):

@@ -43,7 +43,7 @@ st.fragment(way, run_every=2 * jobs.EVERY if live else None)()
 
 if live:
     st.subheader("Running now", anchor=False)
-    jobs.panel(key="overview", states=queue.LIVE, limit=4)
+    jobs.panel(key="overview", unfinished=True, limit=4)
 
 if made:
     st.subheader("In this workspace", anchor=False)
@@ -52,7 +52,6 @@ if made:
         list(made),
         format_func=lambda kind: state.PLURALS[kind],
         default=next(iter(made)),
-        required=True,
         key="kind",
         bind="query-params",
         label_visibility="collapsed",

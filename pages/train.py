@@ -23,7 +23,6 @@ with left:
         "Train on",
         ["Condensed set", "Full data set"],
         default="Condensed set",
-        required=True,
         key="train_on",
         bind="query-params",
         help="A full data set gives a scorer, or the model to compare with",
@@ -107,7 +106,7 @@ with right:
     jobs.panel(
         key="train",
         verbs=("train",),
-        states=("queued", "running", "cancelling", "failed", "cancelled"),
+        unfinished=True,
         limit=3,
         also=live,
     )

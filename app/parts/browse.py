@@ -97,8 +97,9 @@ def image_details(dataset: Artifact, sample_id: int, more: Sequence[tuple[str, s
 
 def pairs(rows: Sequence[tuple[str, str]]) -> None:
     """Names and values, one pair a line."""
-    lines = [f"| {words.plain(name)} | {words.plain(value)} |" for name, value in rows]
-    st.markdown("\n".join(["| | |", "|:--|:--|", *lines]))
+    st.table(
+        [{"name": name, "value": words.plain(value)} for name, value in rows], border="horizontal", hide_header=True
+    )
 
 
 def image_panel(dataset: Artifact, picked: int | None, more: Sequence[tuple[str, str]] = ()) -> None:

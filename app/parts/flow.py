@@ -23,8 +23,9 @@ _FLOW = st.components.v2.component(
 class Stage:
     """One stage: where it leads, what it is called, how far it is, and what it has to show.
 
-    `picture` is an address; without one the icon stands in its place. `value` is its largest number,
-    `unit` what that counts, `note` one more line. `share` is a running stage's progress in 0…1.
+    `picture` is an address; without one the icon stands in its place. With `tiles` it is a sprite of so many
+    tiles, four in a row, which are drawn apart. `value` is the stage's largest number, `unit` what that
+    counts, `note` one more line. `share` is a running stage's progress in 0…1.
     """
 
     page: str
@@ -35,6 +36,7 @@ class Stage:
     unit: str = ""
     note: str = ""
     picture: str = ""
+    tiles: int = 0
     share: float | None = None
 
 

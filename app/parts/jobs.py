@@ -6,6 +6,7 @@ not apply is greyed, not left out), so that nothing jumps and no row is left beh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from d2c.errors import D2CError
 from d2c.jobs import Job
 
 EVERY = 1.0  # seconds between two looks at a running job
+RECENT = 3600.0  # seconds for which a failure is shown on the page where it was started
 _SEEN = "_jobs_seen"
 
 
@@ -74,7 +76,8 @@ def chip_live() -> None:
             more = f" and {len(found) - 1} more" if len(found) > 1 else ""
             label = f"{found[0].title}{f': {done:.0%}' if done is not None else ''}{more}"
         icon = ":material/progress_activity:" if found else ":material/check:"
-        st.page_link(PLACES["jobs"].file, label=words.plain(label), icon=icon, disabled=not found)
+        with st.container(horizontal_alignment="right"):
+            st.page_link(PLACES["jobs"].file, label=words.plain(label), icon=icon, disabled=not found)
 
     if live:
         st.fragment(sign, run_every=2 * EVERY)()
@@ -85,11 +88,13 @@ def panel(
     key: str,
     verbs: Sequence[str] = (),
     states: Sequence[str] = (),
+    unfinished: bool = False,
     limit: int = 20,
     also: Callable[[list[Job]], None] | None = None,
 ) -> None:
     """The newest jobs, of these verbs and states if any are given, each in its card; live while anything runs.
 
+    `unfinished` keeps what waits or runs, and what failed or was stopped within the last hour.
     `also` is drawn below them from the same look at the disk, and as often (live curves and pictures).
     """
     workspace = state.workspace()
@@ -97,7 +102,8 @@ def panel(
 
     def show() -> None:
         found = queue.jobs(workspace)
-        found = [j for j in found if (not verbs or j.verb in verbs) and (not states or j.state in states)][:limit]
+        found = [j for j in found if (not verbs or j.verb in verbs) and (not states or j.state in states)]
+        found = [j for j in found if not unfinished or j.live or _just_broken_off(j)][:limit]
         announce()
         if live and not queue.any_live(workspace):
             st.rerun()
@@ -151,10 +157,16 @@ def result_of(job: Job) -> Artifact | None:
         return None
 
 
+def _just_broken_off(job: Job) -> bool:
+    return job.state in ("failed", "cancelled") and time.time() - (job.finished or 0) < RECENT
+
+
 def _buttons(job: Job, key: str) -> None:
     made = result_of(job)
     name = f"{key}_{job.id}"
-    if st.button("Show", key=f"{name}_show", icon=":material/visibility:", disabled=made is None) and made is not None:
+    quiet: dict[str, Any] = {"type": "tertiary"}
+    show = st.button("Show", key=f"{name}_show", icon=":material/visibility:", disabled=made is None, **quiet)
+    if show and made is not None:
         state.look_at(made)
         st.switch_page(PLACES[PAGE_OF[made.kind]].file)
     st.button(
@@ -165,6 +177,7 @@ def _buttons(job: Job, key: str) -> None:
         on_click=_act,
         args=(queue.retry, job.id),
         help="Goes on from the last checkpoint",
+        **quiet,
     )
     st.button(
         "Cancel",
@@ -174,6 +187,7 @@ def _buttons(job: Job, key: str) -> None:
         on_click=_act,
         args=(queue.cancel, job.id),
         help="Saves a checkpoint and stops",
+        **quiet,
     )
 
 

@@ -20,7 +20,7 @@ LABELS = {
     "loss": "Loss",
     "diffusion": "Diffusion loss",
     "alignment": "Alignment loss",
-    "gradient": "Gradient norm",
+    "grad_norm": "Gradient norm",
     "lr": "Learning rate",
     "images_per_second": "Images per second",
 }
@@ -50,7 +50,6 @@ def curve_chart(runs: Sequence[Artifact], going: str | None, *, key: str) -> Non
         "Curve",
         names,
         default=names[0],
-        required=True,
         format_func=label,
         key=f"{key}_metric",
         bind="query-params",

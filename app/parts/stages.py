@@ -60,7 +60,7 @@ def _dataset(dataset: Artifact) -> Mapping[str, Any]:
         "unit": "images",
         "note": words.many(facts["classes"], "class", "classes")
         + (f", {words.many(facts['rejected'], 'file')} rejected" if facts.get("rejected") else ""),
-        "picture": _mosaic(dataset, ids),
+        **_mosaic(dataset, ids),
     }
 
 
@@ -72,7 +72,7 @@ def _scores(scores: Artifact) -> Mapping[str, Any]:
         "value": f"{mean:.2f}" if isinstance(mean, float) else words.count(len(state.table(scores, "scores.parquet"))),
         "unit": "reliability" if isinstance(mean, float) else "images scored",
         "note": "Rank agreement of two noise banks",
-        "picture": _mosaic(scores.parent("datasets"), ids),
+        **_mosaic(scores.parent("datasets"), ids),
     }
 
 
@@ -88,7 +88,7 @@ def _subset(subset: Artifact) -> Mapping[str, Any]:
         "value": words.count(subset.facts["chosen"]),
         "unit": "images chosen",
         "note": f"{how.capitalize()}, up to {recipe.get('per_class', '–')} of a class",
-        "picture": _mosaic(subset.parent("datasets"), ids),
+        **_mosaic(subset.parent("datasets"), ids),
     }
 
 
@@ -153,9 +153,8 @@ _PROMISES = {
 }
 
 
-def _mosaic(dataset: Artifact, ids: Sequence[int]) -> str:
-    columns = 4 if len(ids) >= PICTURES else max(1, int(len(ids) ** 0.5))
-    return sprite(dataset, list(ids), columns=columns, tile=96)
+def _mosaic(dataset: Artifact, ids: Sequence[int]) -> Mapping[str, Any]:
+    return {"picture": sprite(dataset, list(ids), columns=min(4, len(ids)), tile=96), "tiles": len(ids)}
 
 
 def _spread(ids: Sequence[int]) -> list[int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app.places import PLACES, ROOT
-from d2c.artifacts import Artifact, Workspace
+from d2c.artifacts import Artifact, Build, Workspace, produce
+from d2c.config import option
 from d2c.data import ingest
 
 
@@ -49,3 +52,50 @@ def dataset(here: Workspace, tmp_path: Path) -> Artifact:
         Image.new("RGB", (10, 8), (20 * i, 10 * i, 200)).save(folder / f"{i}.png")
     (tmp_path / "source" / "dark" / "broken.png").write_bytes(b"not a picture")
     return ingest(tmp_path / "source", workspace=here, name="shades", quiet=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Stands for a verb's configuration: what the pages read of a recipe."""
+
+    model: str = option("SiT-Ti/2", "")
+    steps: int = option(40, "")
+    guidance: float = option(1.5, "")
+    solver: str = option("heun", "")
+    seed: int = option(0, "")
+    count: int = option(4, "")
+
+
+@pytest.fixture
+def run(dataset: Artifact) -> Artifact:
+    """A finished run with the files that training leaves, without the training."""
+
+    def write(build: Build) -> None:
+        (build.folder / "classes.json").write_text('["dark", "light"]')
+        steps = range(10, 41, 10)
+        rows = [(s, 64 * s, 0.1 * s, name, v / s) for s in steps for name, v in (("loss", 30.0), ("lr", 0.01))]
+        table = pd.DataFrame(rows, columns=["step", "images_seen", "wall_seconds", "name", "value"])
+        table.to_parquet(build.folder / "metrics.parquet", index=False)
+        (build.folder / "samples").mkdir()
+        for step in steps:
+            Image.new("L", (32, 16), 5 * step).save(build.folder / "samples" / f"{step:06d}.webp")
+        build.note(task="generate", steps=40, images_seen=2560, final_loss=0.75, channels=3)
+
+    return produce(dataset.workspace, "runs", Recipe(), write, stem="run", name="small", parents=[dataset], quiet=True)
+
+
+@pytest.fixture
+def samples(run: Artifact) -> Artifact:
+    """Four generated images of that run."""
+
+    def write(build: Build) -> None:
+        (build.folder / "images").mkdir()
+        for i in range(4):
+            Image.new("L", (16, 16), 60 * i).save(build.folder / "images" / f"{i:06d}.png")
+        files = [f"images/{i:06d}.png" for i in range(4)]
+        table = pd.DataFrame({"index": range(4), "label": [0, 1, 0, 1], "seed": 0, "file": files})
+        table.to_parquet(build.folder / "samples.parquet", index=False)
+        Image.new("L", (32, 32)).save(build.folder / "grid.webp")
+        build.note(count=4)
+
+    return produce(run.workspace, "samples", Recipe(), write, stem="small", name="drawn", parents=[run], quiet=True)

@@ -55,7 +55,7 @@ def test_a_picked_image_is_explained(page: Page, dataset: Artifact) -> None:
     test.session_state["data_picked"] = 7
     test.run()
     assert not test.exception
-    assert any("| Class | light |" in m.value for m in test.markdown)
+    assert dict(test.table[0].value.itertuples(index=False))["Class"] == "light"
 
 
 def test_classes_and_rejects_have_their_tabs(page: Page, dataset: Artifact) -> None:
