@@ -70,7 +70,7 @@ def sample(
         generate(build, run.path / "ema.safetensors", resolved, labels, device)
         build.note(labels="balanced", classes={str(label): names[label] for label in chosen})
 
-    extra = {"precision": resolved.precision, "classes": chosen if len(chosen) < len(names) else ""}
+    extra = {"precision": resolved.precision, "classes": words_of(chosen, names)}
     return produce(
         ws, "samples", config, write, stem=run.name, name=name, parents=[run], extra=extra, force=force, quiet=quiet
     )
@@ -81,10 +81,23 @@ def labels_of(classes: str, names: Sequence[str]) -> list[int]:
 
     A word that is both one class's name and another's label means the name.
     """
-    words = [w.strip() for w in classes.split(",") if w.strip()]
-    by_word = {str(label): label for label in range(len(names))} | {n: i for i, n in enumerate(names)}
+    by_word = _by_word(names)
+    words = [classes.strip()] if classes.strip() in by_word else [w.strip() for w in classes.split(",") if w.strip()]
     for word in words:
         if word not in by_word:
             there = ", ".join(names[:8]) + (f", … ({len(names)} classes)" if len(names) > 8 else "")
             raise UsageError(f"no class {word!r}; known: {there}, or a label 0 … {len(names) - 1}")
     return sorted({by_word[w] for w in words}) or list(range(len(names)))
+
+
+def words_of(labels: Sequence[int], names: Sequence[str]) -> str:
+    """The comma list that means these labels, the same however they were asked for; empty for all of them."""
+    if len(labels) == len(names):
+        return ""
+    by_word = _by_word(names)
+    plain = [names[i] if "," not in names[i] and by_word[names[i]] == i else str(i) for i in labels]
+    return ",".join(plain)
+
+
+def _by_word(names: Sequence[str]) -> dict[str, int]:
+    return {str(label): label for label in range(len(names))} | {n: i for i, n in enumerate(names)}

@@ -4,11 +4,13 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from d2c.artifacts import produce
 from d2c.diffusion.checkpoints import save_model
-from d2c.diffusion.sample import SampleConfig, labels_of, sample
+from d2c.diffusion.sample import SampleConfig, labels_of, sample, words_of
 from d2c.errors import D2CError, UsageError
 
 NAMES = ["cat", "dog", "eel", "fox"]
@@ -112,7 +114,8 @@ def test_classes_by_name_or_label(run):
     parent = run()
     by_name = sample(parent, count=4, classes="fox, dog", **FAST)
     assert by_name.table("samples.parquet")["label"].tolist() == [1, 3, 1, 3]
-    assert sample(parent, count=4, classes="1,3,1", **FAST).path == by_name.path
+    assert sample(parent, count=4, classes="3,1,3", **FAST).path == by_name.path
+    assert by_name.recipe["classes"] == "dog,fox"
     everything = sample(parent, count=4, **FAST)
     assert sample(parent, count=4, classes="cat,dog,eel,fox", **FAST).path == everything.path
 
@@ -124,6 +127,21 @@ def test_labels_of():
     for wrong in ("wolf", "4", "-1", "cat,Dog"):
         with pytest.raises(UsageError, match=r"no class '.*'; known: cat, dog, eel, fox, or a label 0 … 3"):
             labels_of(wrong, NAMES)
+
+
+@given(st.lists(st.text("01ab,", min_size=1).filter(lambda n: n == n.strip(",")), unique=True, min_size=2), st.data())
+@settings(deadline=None)
+def test_words_mean_the_labels_they_came_from(names, data):
+    labels = sorted(data.draw(st.sets(st.integers(0, len(names) - 1), min_size=1)))
+    shadowed = [i for i in labels if "," in names[i] and str(i) in names]
+    assume(not shadowed)  # a name with a comma whose label is another's name cannot be said in a list
+    assert labels_of(words_of(labels, names), names) == labels
+
+
+def test_a_name_with_a_comma():
+    names = ["tench, Tinca tinca", "goldfish", "shark"]
+    assert labels_of("tench, Tinca tinca", names) == [0]
+    assert words_of([0, 1], names) == "0,goldfish"
 
 
 def test_what_cannot_be_sampled_is_one_line(run):
