@@ -38,11 +38,10 @@ def _dataset(facts: Facts, recipe: Facts) -> list[str]:
 
 
 def _scores(facts: Facts, recipe: Facts) -> list[str]:
-    mean = facts.get("reliability_mean", facts.get("mean_reliability"))
     return [
         count(facts.get("evaluations"), "evaluation") + " an image" if facts.get("evaluations") else "",
         f"scorer {_scorer(facts.get('scorer'), recipe)}",
-        _number(mean, "reliability {:.2f}"),
+        _number(facts.get("reliability"), "reliability {:.2f}"),
     ]
 
 

@@ -41,7 +41,7 @@ def test_an_empty_workspace_can_only_begin(workspace):
 
 def test_ready_artifacts_say_what_they_are_and_open_the_next_stage(workspace):
     digits = made(workspace, "datasets", "digits", images=1797, classes=["0", "1"], channels=1, warnings=["tiny"])
-    made(workspace, "scores", "easy", [digits], reliability_mean=0.834, evaluations=8, scorer={"name": "digits"})
+    made(workspace, "scores", "easy", [digits], reliability=0.834, evaluations=8, scorer={"name": "digits"})
     ready = stage(workspace, "datasets")
     assert ready.state == "ready"
     (card,) = ready.cards

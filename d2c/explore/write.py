@@ -1,0 +1,132 @@
+"""Filling a map's folder: features in a stream that can be stopped, then neighbours and layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from d2c.artifacts import Artifact, Build
+from d2c.data.store import labels_of, pixels
+from d2c.errors import D2CError
+from d2c.explore.layout import FEWEST, centred_unit, nearest_neighbours, pca_layout, umap_layout
+
+if TYPE_CHECKING:
+    from d2c.explore.map import MapConfig
+
+READ = 1024  # images decoded at a time
+PIXEL_SIDE = 16  # px to which `pixels` shrinks an image
+
+
+class Encoder(Protocol):
+    """Images in, tokens out: the part of `d2c.attach.vision.VisionEncoder` that a map needs."""
+
+    dim: int
+    image_size: int
+    channels: int
+    note: str
+    source: str
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Tokens [B, grid², D] float32 of uint8 images [B, C, S, S]."""
+
+
+class Pixels:
+    """The shrunk image itself as one token: for where there is no model."""
+
+    note = f"The image itself at {PIXEL_SIDE} px: alike means alike in tone and place, not in what is shown."
+    source = ""
+    image_size = PIXEL_SIDE
+
+    def __init__(self, channels: int) -> None:
+        self.channels, self.dim = channels, channels * PIXEL_SIDE**2
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """The pixels in 0…1 as tokens [B, 1, C·S²]."""
+        return np.asarray(images.reshape(len(images), 1, -1) / np.float32(255), np.float32)
+
+
+def write_map(build: Build, dataset: Artifact, config: MapConfig, extra: Mapping[str, Any]) -> None:
+    """Fill the folder of a map; see `d2c.explore.map.map_` for what is in it."""
+    encoder = _open(build, dataset, config, str(extra["precision"]))
+    ids = np.sort(labels_of(dataset)[0])
+    if not np.array_equal(ids, np.arange(len(ids))):
+        raise D2CError(f"datasets/{dataset.name} does not number its images 0 to N−1: ingest it again")
+    unit = centred_unit(_features(build, dataset, config, encoder, len(ids)))
+    save_file({"features": unit.astype(np.float16)}, build.folder / "features.safetensors")
+    build.progress.stage("neighbours", 0)
+    near, distance, exact = nearest_neighbours(unit, config.neighbours)
+    save_file({"ids": near, "distance": distance}, build.folder / "neighbours.safetensors")
+    method = config.method if len(ids) >= FEWEST else "pca"
+    build.progress.stage(f"lay out by {method}", 0)
+    if method == "umap":
+        points = umap_layout(unit, near, distance, min_dist=config.min_dist, seed=config.seed)
+    else:
+        points = pca_layout(unit)
+    table = pd.DataFrame({"sample_id": ids, "x": points[:, 0], "y": points[:, 1]})
+    table.to_parquet(build.folder / "map.parquet", index=False)
+    (build.folder / _PART).unlink()
+    build.note(
+        images=len(ids),
+        method=method,
+        features=config.features,
+        dims=encoder.dim,
+        neighbours=near.shape[1],
+        exact=exact,
+        note=encoder.note,
+        source=encoder.source,
+        warnings=[] if method == config.method else [f"{len(ids)} images are too few for UMAP: laid out by PCA"],
+    )
+
+
+def _open(build: Build, dataset: Artifact, config: MapConfig, precision: str) -> Encoder:
+    if config.features == "pixels":
+        return Pixels(int(dataset.facts["channels"]))
+    from d2c.device import pick
+
+    device = pick(config.device)
+    build.used(device, int(device.type == "cuda"))
+    build.progress.stage("open encoder", 0, "encoder")
+    if config.features == "scorer":
+        from d2c.attach.scorer import ScorerVision
+        from d2c.score.scorers import locate, open_scorer
+
+        scorer = locate(config.scorer, dataset.workspace)
+        model = open_scorer(scorer, device=str(device))
+        source = f"{scorer.name} {scorer.digest[:12]}"
+        return ScorerVision(model, source=source, seed=config.seed, device=device, precision=precision)
+    from d2c.attach.dinov2 import TimmVision
+    from d2c.attach.vision import default_grid, describe_vision
+    from d2c.attach.weights import local_file
+
+    sizes = dataset.table("samples.parquet", ["width", "height"])
+    grid = default_grid(float(np.median(sizes.min(axis=1))))
+    weights = local_file(config.weights, "--weights")
+    return TimmVision(describe_vision(config.features), grid=grid, weights=weights, device=device, precision=precision)
+
+
+_PART = "features.f32"  # rows so far, raw, so that an interrupted call goes on
+
+
+def _features(build: Build, dataset: Artifact, config: MapConfig, encoder: Encoder, rows: int) -> NDArray[np.float32]:
+    """Tokens averaged over positions [N, D] float32, row i = sample_id i."""
+    part = build.folder / _PART
+    row_bytes = 4 * encoder.dim
+    done = part.stat().st_size // row_bytes if part.is_file() else 0
+    size = config.batch_size or (256 if build.device.startswith("cuda") else 64)
+    build.progress.stage("features", rows, "image", done=done)
+    with part.open("ab") as out:
+        out.truncate(done * row_bytes)
+        for start in range(done, rows, READ):
+            ids = range(start, min(start + READ, rows))
+            images = pixels(dataset, ids, encoder.image_size, encoder.channels, workers=config.workers or None)
+            for first in range(0, len(images), size):
+                pooled = encoder.encode(images[first : first + size]).mean(axis=1)
+                out.write(pooled.astype("<f4").tobytes())
+                out.flush()
+                build.progress.advance(len(pooled))
+    return np.fromfile(part, "<f4").reshape(rows, encoder.dim)
