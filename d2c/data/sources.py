@@ -76,8 +76,12 @@ def open_source(origin: str, *, image_column: str = "", label_column: str = "", 
     Raises D2CError when there is nothing of the kind, no labels, or no such split; UsageError for a
     column given to something that has none.
     """
-    path = Path(origin).expanduser()
-    if path.is_file():
+    try:
+        path = Path(origin).expanduser()
+        is_file, is_folder = path.is_file(), origin != "" and path.is_dir()
+    except (OSError, RuntimeError) as problem:  # no permission to look, a name too long, nobody's home
+        raise D2CError(f"{origin[:200]} cannot be opened ({problem!s:.100}): {EXPECTED}") from None
+    if is_file:
         from d2c.data.parquet import parquet  # Arrow loads when there is a Parquet file to read
 
         return parquet(path, origin, image_column, label_column, split)
@@ -85,7 +89,7 @@ def open_source(origin: str, *, image_column: str = "", label_column: str = "", 
         raise UsageError(f"{origin} is no Parquet file: --image-column and --label-column do not apply")
     if origin == DIGITS:
         return digits(split)
-    if origin and path.is_dir():
+    if is_folder:
         return folder(path, origin, split)
     raise D2CError(f"no such source {origin!r}: {EXPECTED}")
 

@@ -110,7 +110,9 @@ def test_a_folder_without_labels_is_refused(tree, files, said):
         open_source(str(tree(files)))
 
 
-@pytest.mark.parametrize("origin", ["/no/such/place", "demo:faces", "hf:mnist", ""])
+@pytest.mark.parametrize(
+    "origin", ["/no/such/place", "demo:faces", "hf:mnist", "", "x" * 5000, "~nobody-of-this-name/x"]
+)
 def test_what_does_not_exist_is_refused_with_what_was_expected(origin):
     with pytest.raises(D2CError, match=r"expected a folder of class folders, a \.parquet file or demo:digits"):
         open_source(origin)
