@@ -1,0 +1,160 @@
+"""The training set, whole and in memory: pixels or latents, labels and vision tokens, on the device if they fit.
+
+A condensed set of 100,000 images is 26 GB as 256² latents with DINOv2-B tokens, so one GPU holds it and no
+loader stands between the data and the step. What does not fit stays in host memory and is sent batch by batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from d2c.errors import D2CError
+from d2c.progress import Progress
+
+
+class Encoder(Protocol):
+    """What an autoencoder does for training."""
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(mean, std) of the scaled latents of x in [−1, 1]."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """M images ready for training. `mean` is uint8 pixels, or fp16 latents with their `std`.
+
+    With flips, latents hold both encodings on a leading axis: a latent cannot be flipped itself.
+    """
+
+    mean: Tensor  # (M, C, S, S) uint8 | (1 or 2, M, C, S, S) fp16
+    std: Tensor | None  # as `mean` for latents
+    labels: Tensor  # (M,) int64
+    tokens: Tensor | None  # (M, T, D) fp16 on the transformer's grid
+    device: torch.device  # where batches go, wherever the set lies
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def bytes(self) -> int:
+        """Size of the whole set."""
+        parts = (self.mean, self.std, self.labels, self.tokens)
+        return sum(p.numel() * p.element_size() for p in parts if p is not None)
+
+    def shape(self, count: int) -> tuple[int, int, int, int]:
+        """[B, C, S, S] of a batch of `count`."""
+        c, h, w = self.mean.shape[-3:]
+        return count, c, h, w
+
+    def batch(self, index: Tensor, flipped: Tensor, posterior: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(x [B, C, S, S] fp32, labels [B], tokens [B, T, D] | None) of the images `index`, on the device.
+
+        `flipped` [B] bool mirrors left and right; `posterior` is the noise that a latent is sampled with.
+        """
+        where = self.labels.device
+        index, side = index.to(where), flipped.to(where)
+        if self.std is None:
+            pixels = self.mean[index].to(self.device, non_blocking=True)
+            x = pixels.float() / 127.5 - 1.0
+            x = torch.where(flipped[:, None, None, None], x.flip(-1), x)
+        else:
+            side = side.long() if len(self.mean) == 2 else torch.zeros_like(index)
+            x = self.mean[side, index].to(self.device, non_blocking=True).float()
+            if posterior is not None:
+                x = x + self.std[side, index].to(self.device, non_blocking=True).float() * posterior
+        y = self.labels[index].to(self.device, non_blocking=True)
+        if self.tokens is None:
+            return x, y, None
+        z = self.tokens[index].to(self.device, non_blocking=True)
+        return x, y, torch.where(flipped[:, None, None], mirror(z), z)
+
+    def placed(self, device: torch.device) -> TrainingSet:
+        """The same set on the device when it takes at most half of the free memory there, else as it is."""
+        if device.type == "cuda" and self.bytes <= torch.cuda.mem_get_info(device)[0] // 2:
+            std, tokens = (None if part is None else part.to(device) for part in (self.std, self.tokens))
+            return TrainingSet(self.mean.to(device), std, self.labels.to(device), tokens, device)
+        return TrainingSet(self.mean, self.std, self.labels, self.tokens, device)
+
+
+def pixel_set(pixels: np.ndarray, labels: np.ndarray, tokens: Tensor | None) -> TrainingSet:
+    """A set in pixel space from uint8 [M, C, S, S]."""
+    cpu = torch.device("cpu")
+    return TrainingSet(torch.from_numpy(pixels), None, torch.from_numpy(labels).long(), tokens, cpu)
+
+
+@torch.no_grad()
+def latent_set(
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    tokens: Tensor | None,
+    encoder: Encoder,
+    *,
+    flip: bool,
+    device: torch.device,
+    progress: Progress,
+    batch: int = 32,
+) -> TrainingSet:
+    """Encode uint8 [M, C, S, S] once: mean and std as fp16, of the mirrored images too when `flip`."""
+    views = 2 if flip else 1
+    progress.stage("encode", total=views * len(pixels), unit="image")
+    means: list[Tensor] = []
+    stds: list[Tensor] = []
+    for view in range(views):
+        for start in range(0, len(pixels), batch):
+            x = torch.from_numpy(pixels[start : start + batch]).to(device).float() / 127.5 - 1.0
+            mean, std = encoder.encode(x.flip(-1) if view else x)
+            means.append(mean.half().cpu())
+            stds.append(std.half().cpu())
+            progress.advance(len(x))
+    shape = (views, len(pixels), *means[0].shape[1:])
+    mean, std = torch.cat(means).view(shape), torch.cat(stds).view(shape)
+    return TrainingSet(mean, std, torch.from_numpy(labels).long(), tokens, torch.device("cpu"))
+
+
+def on_grid(tokens: np.ndarray, grid: int, *, chunk: int = 512) -> Tensor:
+    """Vision tokens [M, N, D] resampled from their own square grid to `grid`², fp16 [M, grid², D].
+
+    Shrinking takes area means and enlarging is bilinear. Raises D2CError when N is no square.
+    """
+    m, n, d = tokens.shape
+    side = round(n**0.5)
+    if side * side != n:
+        raise D2CError(f"vision tokens [{m}, {n}, {d}]: {n} is not a square grid; attach them again")
+    if side == grid:
+        return torch.from_numpy(tokens).half()
+    resampled = torch.empty(m, grid * grid, d, dtype=torch.float16)
+    for start in range(0, m, chunk):
+        part = torch.from_numpy(tokens[start : start + chunk]).float().view(-1, side, side, d).permute(0, 3, 1, 2)
+        if grid < side:
+            part = F.adaptive_avg_pool2d(part, grid)
+        else:
+            part = F.interpolate(part, size=(grid, grid), mode="bilinear", align_corners=False)
+        resampled[start : start + chunk] = part.permute(0, 2, 3, 1).reshape(-1, grid * grid, d).half()
+    return resampled
+
+
+def mirror(tokens: Tensor) -> Tensor:
+    """Tokens [B, T, D] of a square grid with left and right exchanged.
+
+    Stands for the tokens of the mirrored image, which are not stored: exact for an encoder that
+    commutes with mirroring, close for the usual ones.
+    """
+    b, t, d = tokens.shape
+    side = round(t**0.5)
+    return tokens.view(b, side, side, d).flip(2).view(b, t, d)
+
+
+def check_labels(labels: Sequence[int] | np.ndarray, classes: int, where: str) -> None:
+    """Raise D2CError unless every label names one of `classes` classes."""
+    found = np.asarray(labels)
+    if len(found) == 0:
+        raise D2CError(f"{where} holds no image: nothing to train on")
+    if found.min() < 0 or found.max() >= classes:
+        raise D2CError(f"{where} has labels {found.min()}…{found.max()} for {classes} classes: make it again")

@@ -1,0 +1,71 @@
+"""Everything random in a training run, as a function of (seed, step) alone.
+
+Nothing here keeps state between steps, so a run that was stopped and one that was not draw the same
+indices, timesteps, noise and dropped labels, and give the same loss curve.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from d2c.diffusion.paths import Path
+
+ORDER, STEP, INIT = 0, 1, 2  # streams: which images, what is drawn for them, the first weights
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one step draws for its batch of B images."""
+
+    t: Tensor  # (B,) on the path's clock
+    noise: Tensor  # (B, C, S, S) fp32
+    dropped: Tensor  # (B,) bool: class and text are replaced by the null condition
+    flipped: Tensor  # (B,) bool
+    posterior: Tensor | None  # (B, C, S, S) noise of the autoencoder's posterior; None in pixel space
+
+
+def seed_of(seed: int, stream: int, index: int) -> int:
+    """A 63-bit seed that differs between seeds, streams and indices as if drawn at random."""
+    state = np.random.SeedSequence([seed, stream, index]).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+def indices(seed: int, n: int, start: int, count: int) -> Tensor:
+    """Draws number `start` … `start + count` − 1 of an endless reading of n images, int64 [count] on the CPU.
+
+    Each epoch is a permutation drawn from (seed, epoch): every image is seen once before any is seen again.
+    """
+    pieces: list[Tensor] = []
+    while count > 0:
+        epoch, offset = divmod(start, n)
+        generator = torch.Generator().manual_seed(seed_of(seed, ORDER, epoch))
+        piece = torch.randperm(n, generator=generator)[offset : offset + count]
+        pieces.append(piece)
+        start, count = start + len(piece), count - len(piece)
+    return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64)
+
+
+def draw(
+    seed: int,
+    step: int,
+    path: Path,
+    shape: tuple[int, int, int, int],
+    *,
+    drop: float,
+    flip: bool,
+    posterior: bool,
+    device: torch.device,
+) -> Draw:
+    """The draws of one step for a batch of `shape` [B, C, S, S], made on `device`."""
+    generator = torch.Generator(device).manual_seed(seed_of(seed, STEP, step))
+    count = shape[0]
+    t = path.sample_t(count, generator, device)
+    noise = torch.randn(shape, generator=generator, device=device)
+    chance = torch.rand(2, count, generator=generator, device=device)
+    extra = torch.randn(shape, generator=generator, device=device) if posterior else None
+    flipped = (chance[1] < 0.5) if flip else torch.zeros(count, dtype=torch.bool, device=device)
+    return Draw(t, noise, chance[0] < drop, flipped, extra)

@@ -1,0 +1,71 @@
+"""What a run measures: rows of (step, images_seen, wall_seconds, name, value), torch-free to read.
+
+While a run lasts they are lines of `metrics.jsonl`, so that a page can follow it; when it is done they
+are `metrics.parquet`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LINES, TABLE = "metrics.jsonl", "metrics.parquet"
+COLUMNS = ("step", "images_seen", "wall_seconds", "name", "value")
+
+
+class MetricsFile:
+    """Appends rows to `metrics.jsonl`; each call writes whole lines and flushes them."""
+
+    def __init__(self, folder: Path, *, upto: int) -> None:
+        """Open for appending after dropping every row later than step `upto` (the checkpoint's)."""
+        self.path = folder / LINES
+        kept = [row for row in _rows(self.path) if row["step"] <= upto]
+        beside = self.path.with_suffix(".new")
+        beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        beside.replace(self.path)
+
+    def add(self, step: int, images_seen: int, wall_seconds: float, values: Mapping[str, float]) -> None:
+        """One row per value, all of one step."""
+        shared = {"step": step, "images_seen": images_seen, "wall_seconds": round(wall_seconds, 3)}
+        text = "".join(json.dumps({**shared, "name": name, "value": value}) + "\n" for name, value in values.items())
+        with self.path.open("a") as handle:
+            handle.write(text)
+
+
+def read_metrics(folder: Path) -> pd.DataFrame:
+    """The metrics of a run, finished or still going (a torn last line is left out). Columns as COLUMNS.
+
+    `folder` is a run's folder or the partial folder of one that is still being made.
+    """
+    import pandas as pd
+
+    if (folder / TABLE).is_file():
+        return pd.read_parquet(folder / TABLE)
+    table = pd.DataFrame(_rows(folder / LINES), columns=list(COLUMNS))
+    types = {"step": "int64", "images_seen": "int64", "wall_seconds": "float64", "name": "str", "value": "float64"}
+    return table.astype(types)
+
+
+def finish_metrics(folder: Path) -> None:
+    """Turn `metrics.jsonl` into `metrics.parquet`."""
+    read_metrics(folder).to_parquet(folder / TABLE, index=False)
+    (folder / LINES).unlink(missing_ok=True)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break  # torn by a kill: nothing after it counts
+    return rows

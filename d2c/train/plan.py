@@ -1,0 +1,160 @@
+"""What a configuration means for given data: sizes, rate, conditioning. Torch-free, so a form can show it live."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from d2c.artifacts import Artifact
+from d2c.diffusion.config import SIZES, ModelConfig, parse
+from d2c.errors import UsageError
+
+if TYPE_CHECKING:
+    from d2c.train.verb import TrainConfig
+
+PIXEL_LIMIT, LATENT_LIMIT = 64, 256  # largest automatic side [px], without and with an autoencoder
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Data and configuration brought together: everything `auto` is resolved here."""
+
+    classes: tuple[str, ...]
+    images: int
+    channels: int  # of the images
+    image_size: int  # side of the images [px]
+    lr: float
+    text: tuple[int, int] | None  # (L, D) of the text tokens, None when there are none or they are off
+    vision: str | None  # the file of vision tokens, None likewise
+    vision_dim: int
+    align_depth: int
+    warnings: tuple[str, ...]
+
+    def resolved(self) -> dict[str, Any]:
+        """What joins the recipe in place of the automatic values."""
+        return {"image_size": self.image_size, "lr": self.lr, "align_depth": self.align_depth}
+
+
+def plan(data: Artifact, config: TrainConfig) -> Plan:
+    """Resolve a configuration on a condensed set or a data set.
+
+    Raises UsageError when the model's patch does not fit the image size.
+    """
+    classes = tuple(str(c) for c in data.json("classes.json"))
+    labels = data.table(table_of(data), ["label"])["label"]
+    text = _text(data) if config.use_text else None
+    vision, dim = _vision(data) if config.use_vision and config.alignment > 0 else (None, 0)
+    warnings = []
+    if text is not None and not data.facts.get("text", {}).get("meaningful", True):
+        warnings.append("the text tokens carry no meaning: they tell classes apart and nothing else")
+    counts = labels.value_counts()
+    missing = [name for label, name in enumerate(classes) if label not in counts.index]
+    if missing:
+        warnings.append(f"{len(missing)} classes have no image ({', '.join(missing[:5])}): the model cannot draw them")
+    depth = _align_depth(config.model, config.align_depth) if vision else 0
+    size = config.image_size or auto_size(
+        _sides(data), PIXEL_LIMIT if config.autoencoder == "identity" else LATENT_LIMIT
+    )
+    return Plan(
+        classes=classes,
+        images=len(labels),
+        channels=int(data.facts.get("channels", 3)) if config.autoencoder == "identity" else 3,
+        image_size=size,
+        lr=config.lr or auto_lr(config.model),
+        text=text,
+        vision=vision,
+        vision_dim=dim,
+        align_depth=depth,
+        warnings=tuple(warnings),
+    )
+
+
+def model_config(plan: Plan, config: TrainConfig, *, factor: int = 1, channels: int | None = None) -> ModelConfig:
+    """The model to build: on pixels, or on latents of `channels` at 1/`factor` of the side.
+
+    Raises UsageError when the sizes do not divide.
+    """
+    family, size, patch = parse(config.model)
+    side, rest = divmod(plan.image_size, factor)
+    if rest or side % patch:
+        raise UsageError(
+            f"{config.model} needs an image size that is a multiple of {factor * patch}: {plan.image_size} is not"
+        )
+    return ModelConfig(
+        family=family,
+        size=size,
+        patch=patch,
+        image_size=side,
+        channels=plan.channels if channels is None else channels,
+        num_classes=len(plan.classes),
+        learn_sigma=family == "DiT",
+        path="dit" if family == "DiT" else "sit",
+        autoencoder=config.autoencoder,
+        text_dim=plan.text[1] if plan.text else 0,
+        text_length=plan.text[0] if plan.text else 0,
+        align_dim=plan.vision_dim,
+        align_depth=plan.align_depth,
+    )
+
+
+def table_of(data: Artifact) -> str:
+    """The table that lists the images: sample_id, label."""
+    return "subset.parquet" if data.kind == "condensed" else "samples.parquet"
+
+
+def auto_size(sides: Sequence[int], limit: int) -> int:
+    """The power of two nearest to the median side, between 16 and `limit` [px]."""
+    median = sorted(sides)[len(sides) // 2] if sides else limit
+    return int(min(max(2 ** round(math.log2(max(median, 1))), 16), limit))
+
+
+def auto_lr(model: str) -> float:
+    """1e-4 from B up, as the paper has it; the small ones take ten times that and need it in a short run."""
+    return 1e-3 if parse(model)[1] in ("Ti", "S") else 1e-4
+
+
+def _align_depth(model: str, asked: int) -> int:
+    _, size, _ = parse(model)
+    depth = SIZES[size][1]
+    if asked > depth:
+        raise UsageError(f"align_depth {asked} is beyond the {depth} blocks of {model}")
+    # REPA and PAPER.md: block 8 of L and XL; block 4 of 12 for the smaller ones is the same third.
+    return asked or (8 if size in ("L", "XL") else depth // 3)
+
+
+def _text(data: Artifact) -> tuple[int, int] | None:
+    shape = _shape(data, "text.safetensors", "tokens")
+    return (shape[1], shape[2]) if shape else None
+
+
+def _vision(data: Artifact) -> tuple[str | None, int]:
+    encoder = data.facts.get("vision", {}).get("encoder", "")
+    files = sorted(p.name for p in data.path.glob("vision-*.safetensors"))
+    files.sort(key=lambda name: name != f"vision-{encoder}.safetensors")
+    if not files:
+        return None, 0
+    shape = _shape(data, files[0], "tokens")
+    return files[0], shape[2] if shape else 0
+
+
+def _shape(data: Artifact, file: str, key: str) -> list[int] | None:
+    from safetensors import safe_open
+
+    if not (data.path / file).is_file():
+        return None
+    with safe_open(data.path / file, framework="numpy") as tensors:
+        return list(tensors.get_slice(key).get_shape())
+
+
+def _sides(data: Artifact, most: int = 64) -> list[int]:
+    """Shorter sides of the images [px]; of a condensed set, which keeps no such column, of a few of them."""
+    if data.kind == "datasets":
+        table = data.table("samples.parquet", ["width", "height"])
+        return [int(side) for side in table.min(axis=1)]
+    from d2c.data.store import Images
+
+    ids = data.table("subset.parquet", ["sample_id"])["sample_id"].tolist()
+    images = Images(data)
+    return [min(images.image(i).size) for i in ids[:: max(1, len(ids) // most)]]

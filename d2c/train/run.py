@@ -1,0 +1,142 @@
+"""From a condensed set on disk to a finished run on disk."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from d2c.artifacts import Artifact, Build
+from d2c.data.store import labels_of, pixels
+from d2c.device import autocast
+from d2c.diffusion.autoencoders import Autoencoder, load
+from d2c.diffusion.checkpoints import save_model
+from d2c.diffusion.dit import DiT
+from d2c.diffusion.samplers import noise_for, sample, to_uint8
+from d2c.diffusion.sit import build as build_model
+from d2c.errors import D2CError
+from d2c.progress import Progress
+from d2c.train import checkpoint
+from d2c.train.data import TrainingSet, check_labels, latent_set, on_grid, pixel_set
+from d2c.train.draws import INIT, seed_of
+from d2c.train.loop import Loop, Trainer
+from d2c.train.metrics import finish_metrics, read_metrics
+from d2c.train.plan import Plan, model_config
+from d2c.train.preview import write_grid
+from d2c.train.verb import TrainConfig
+
+ROWS, COLUMNS, STEPS = 10, 4, 16  # of the sample grid: classes, samples of each, Euler steps
+
+
+def write_run(
+    build: Build, data: Artifact, config: TrainConfig, plan: Plan, device: torch.device, precision: str
+) -> None:
+    """Train in the build's folder and leave a finished run there."""
+    build.used(device, 1)
+    autoencoder = load(config.autoencoder, device)
+    model = make_model(data, config, plan, autoencoder).to(device)
+    training = load_set(data, config, plan, model, autoencoder, device, build.progress)
+    trainer = Trainer(model, training, config, lr=plan.lr, device=device, precision=precision)
+    preview = Preview(trainer, autoencoder, build.folder, plan)
+    loop = Loop(trainer, build.folder, build.progress, preview)
+    try:
+        steps = loop.run()
+    except torch.OutOfMemoryError:
+        raise D2CError(
+            f"{device} has too little memory for {config.model} with batch {config.batch}: use a smaller batch"
+        ) from None
+    facts = summary(build.folder, config, plan, model, steps)
+    facts["warnings"] = [*plan.warnings, *filter(None, [trainer.fallback, loop.stopped])]
+    if loop.stopped:
+        facts["stopped"] = loop.stopped
+    save_model(build.folder / "ema.safetensors", trainer.average.model, {"classes": plan.classes, "steps": steps})
+    (build.folder / "classes.json").write_text(json.dumps(plan.classes, ensure_ascii=False))
+    finish_metrics(build.folder)
+    if not config.keep_state:
+        checkpoint.drop(build.folder)  # a finished run samples and scores without it; it is four times as large
+    build.note(**facts)
+
+
+def make_model(data: Artifact, config: TrainConfig, plan: Plan, autoencoder: Autoencoder) -> DiT:
+    """The model at its first step, drawn from the seed alone, with the classes' text in place."""
+    layout = model_config(plan, config, factor=autoencoder.factor, channels=autoencoder.channels or plan.channels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_of(config.seed, INIT, 0))
+        model = build_model(layout)
+    if plan.text is not None:
+        text = data.arrays("text.safetensors")
+        model.set_text(torch.from_numpy(text["tokens"]), torch.from_numpy(text["mask"]))
+    return model.train()
+
+
+def load_set(
+    data: Artifact,
+    config: TrainConfig,
+    plan: Plan,
+    model: DiT,
+    autoencoder: Autoencoder,
+    device: torch.device,
+    progress: Progress,
+) -> TrainingSet:
+    """Every image decoded (and encoded) once, with its label and vision tokens, on the device if they fit."""
+    ids, labels = labels_of(data)
+    check_labels(labels, len(plan.classes), f"{data.kind}/{data.name}")
+    progress.stage("read", total=len(ids), unit="image")
+    images = pixels(data, ids, plan.image_size, plan.channels, progress=progress)
+    tokens: Tensor | None = None
+    if plan.vision is not None:
+        stored = data.arrays(plan.vision)["tokens"]
+        if len(stored) != len(ids):
+            raise D2CError(f"{plan.vision} has {len(stored)} rows for {len(ids)} images: attach them again")
+        tokens = on_grid(np.ascontiguousarray(stored), model.config.grid)
+    if config.autoencoder == "identity":
+        return pixel_set(images, labels, tokens).placed(device)
+    made = latent_set(images, labels, tokens, autoencoder, flip=config.flip, device=device, progress=progress)
+    return made.placed(device)
+
+
+def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: int) -> dict[str, Any]:
+    """What artifact.json says of a run."""
+    metrics = read_metrics(folder)
+    last = metrics[metrics["name"] == "loss"]["value"]
+    rates = metrics[metrics["name"] == "images_per_second"]["value"]
+    return {
+        "task": "generate",
+        "model": config.model,
+        "steps": steps,
+        "images_seen": steps * config.batch,
+        "final_loss": float(last.iloc[-1]),
+        "images_per_second": round(float(rates.median()), 2),  # the median leaves warm-up and compilation out
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "channels": plan.channels,
+        "image_size": plan.image_size,
+        "images": plan.images,
+        "classes": len(plan.classes),
+        "text": plan.text is not None,
+        "vision": plan.vision is not None,
+    }
+
+
+class Preview:
+    """Draws the averaged weights' samples from the same noise at every call."""
+
+    def __init__(self, trainer: Trainer, autoencoder: Autoencoder, folder: Path, plan: Plan) -> None:
+        classes = len(plan.classes)
+        rows = sorted({round(i * (classes - 1) / max(1, ROWS - 1)) for i in range(ROWS)}) if classes > 1 else [0]
+        self.labels = torch.tensor(rows).repeat_interleave(COLUMNS)
+        self.noise = noise_for(trainer.config.seed, range(len(self.labels)), trainer.data.shape(1)[1:])
+        self.trainer, self.autoencoder, self.folder = trainer, autoencoder, folder / "samples"
+
+    def __call__(self, step: int) -> None:
+        """Write samples/<step>.webp."""
+        trainer = self.trainer
+        noise, labels = self.noise.to(trainer.device), self.labels.to(trainer.device)
+        with autocast(trainer.device, trainer.precision):
+            z = sample(trainer.average.model, noise, labels, steps=STEPS, solver="euler")
+        tiles = to_uint8(self.autoencoder.decode(z)).cpu().numpy()
+        self.folder.mkdir(exist_ok=True)
+        write_grid(self.folder / f"{step:06d}.webp", tiles, COLUMNS)
