@@ -91,7 +91,9 @@ class Progress:
         tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
-        """End the current bar."""
+        """End the current bar; the file keeps the last numbers."""
+        if self._stage:
+            self._write(force=True)
         if self._bar is not None:
             self._bar.close()
             self._bar = None
