@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from d2c.artifacts import Artifact, Workspace
+from d2c.errors import D2CError
 
 LABELS = {
     "datasets": "Data set",
@@ -48,13 +49,14 @@ def choose(
     kind: str,
     *,
     among: Sequence[Artifact] | None = None,
+    begin: Artifact | None = None,
     label: str | None = None,
     help: str | None = None,
 ) -> Artifact | None:
     """A select box over the artifacts of a kind; its name is in the URL and holds on every page.
 
-    It begins with the newest. They are listed oldest first: the first option is the one that Streamlit leaves
-    out of the URL, and the oldest stays the same when others are made. None when there is nothing to choose.
+    It begins with `begin`, or the newest. They are listed oldest first: Streamlit leaves the first option out
+    of the URL, and the oldest stays the same when others are made. None when there is nothing to choose.
     """
     found = list(workspace().list(kind) if among is None else among)
     if not found:
@@ -64,7 +66,7 @@ def choose(
     if asked in names:
         st.session_state[key] = asked
     if asked not in names:
-        st.session_state[key] = names[-1]
+        st.session_state[key] = begin.name if begin is not None else names[-1]
     st.selectbox(label or LABELS[kind], names, key=key, bind="query-params", help=help)
     return next((a for a in found if a.name == st.session_state[key]), found[-1])
 
@@ -74,6 +76,18 @@ def chosen(kind: str) -> Artifact | None:
     asked = st.session_state.get(_LOOK_AT, {}).get(kind) or _asked(kind)
     found = workspace().list(kind)
     return next((a for a in found if a.name == asked), found[-1] if found else None)
+
+
+def descends(artifact: Artifact, dataset: Artifact) -> bool:
+    """Whether an artifact was made from this data set, as far as its ancestors are in the workspace."""
+
+    def origin() -> str:
+        try:
+            return artifact.parent("datasets").fingerprint
+        except D2CError:
+            return ""
+
+    return artifact.fingerprint == dataset.fingerprint or derived(artifact, "origin", origin) == dataset.fingerprint
 
 
 def look_at(artifact: Artifact) -> None:

@@ -9,7 +9,7 @@ from app.parts import cards, jobs
 from app.parts.empty import go_button
 from app.parts.flow import flow
 from app.parts.header import page_header
-from app.parts.stages import stages
+from app.parts.stages import furthest, stages
 from app.places import PLACES
 from d2c import jobs as queue
 from d2c.explore.lineage import lineage
@@ -32,9 +32,15 @@ if not made and not live:
             go_button("Use my own images", "data", key="own_images", primary=False)
 
 
+dataset = begin = furthest()
+if len(made.get("datasets", ())) > 1:
+    with st.container(width=360):
+        dataset = state.choose("datasets", begin=begin)
+
+
 def way() -> None:
     """The stages; while something runs, every two seconds."""
-    opened = flow(stages())
+    opened = flow(stages(dataset))
     if opened:
         st.switch_page(PLACES[opened].file)
 

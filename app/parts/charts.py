@@ -112,6 +112,7 @@ def bars(
         )
     figure.update_layout(barmode="overlay", showlegend=chosen is not None)
     figure.update_xaxes(type="category", showgrid=False)
+    figure.update_yaxes(tickformat=",d")
     return figure
 
 
@@ -235,7 +236,7 @@ def _figure(height: int, x: str, y: str) -> go.Figure:
         legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "xanchor": "right", "x": 1, "title": None},
         hoverlabel={"align": "left"},
     )
-    axis = {"automargin": True, "gridcolor": _GRID, "zeroline": False, "ticks": "", "title": {"standoff": 8}}
+    axis = {"automargin": True, "gridcolor": _GRID, "zeroline": False, "ticks": "", "title": {"standoff": 14}}
     figure.update_xaxes(title_text=x or None, showgrid=False, **axis)
     figure.update_yaxes(title_text=y or None, **axis)
     return figure

@@ -17,13 +17,22 @@ from d2c.jobs import Job
 PICTURES = 16  # in a stage's mosaic, 4 × 4
 
 
-def stages() -> list[Stage]:
-    """What the workspace holds, stage by stage; a live job of a stage takes precedence."""
+def furthest() -> Artifact | None:
+    """The data set that has come furthest on the way, the newest among equals; None without any."""
+    made = [a for _, _, kind, *_ in _ROWS[1:] for a in state.workspace().list(kind)]
+    datasets = state.workspace().list("datasets")
+    reached = {d.name: len({a.kind for a in made if state.descends(a, d)}) for d in datasets}
+    return max(reversed(datasets), key=lambda d: reached[d.name], default=None)
+
+
+def stages(dataset: Artifact | None) -> list[Stage]:
+    """What has been made from a data set, stage by stage; a live job of a stage takes precedence."""
     live = {job.verb: job for job in jobs.live_jobs()}
-    return [_stage(*row, live=live) for row in _ROWS]
+    return [_stage(dataset, *row, live=live) for row in _ROWS]
 
 
 def _stage(
+    dataset: Artifact | None,
     page: str,
     verb: str,
     kind: str,
@@ -33,7 +42,11 @@ def _stage(
     *,
     live: Mapping[str, Job],
 ) -> Stage:
-    found = [a for a in state.workspace().list(kind) if kind != "runs" or a.facts.get("task", "generate") == "generate"]
+    found = [
+        a
+        for a in state.workspace().list(kind)
+        if a.facts.get("task", "generate") == "generate" and dataset is not None and state.descends(a, dataset)
+    ]
     shown: Mapping[str, Any] = {"note": _PROMISES[verb]}
     if found:
         try:
