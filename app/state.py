@@ -99,6 +99,17 @@ def _asked(kind: str) -> str | None:
     return st.session_state.get(PARAMETER[kind], st.query_params.get(PARAMETER[kind]))
 
 
+def picked_image() -> int | None:
+    """The image that is looked at, which is in the URL."""
+    asked = st.query_params.get("image", "")
+    return int(asked) if asked.isascii() and asked.isdigit() else None
+
+
+def pick_image(sample_id: int) -> None:
+    """Look at an image. Call it in a callback, so that the whole page knows."""
+    st.query_params["image"] = str(sample_id)
+
+
 def table(artifact: Artifact, name: str) -> pd.DataFrame:
     """A Parquet table of an artifact, read once. Shared: never write into it."""
     return _table(str(artifact.path), artifact.fingerprint, name, artifact)

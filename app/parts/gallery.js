@@ -12,8 +12,12 @@ export default function (component) {
   root.style.setProperty("--tile", `${data.size}px`)
   root.dataset.fit = data.fit
 
-  const old = new Map([...root.children].map((node) => [node.dataset.id, node]))
-  const nodes = data.tiles.map(([id, src, caption, title, chosen, dimmed]) => {
+  const old = new Map([...root.children].map((node) => [node.dataset.id ?? node.dataset.group, node]))
+  const all = [] // tiles and the headings between them
+  let last = ""
+  const nodes = data.tiles.map(([id, src, caption, title, chosen, dimmed, group]) => {
+    if (group !== last) all.push(heading(group, old))
+    last = group
     const node = old.get(String(id)) ?? make(id)
     old.delete(String(id))
     const image = node.querySelector("img")
@@ -27,10 +31,11 @@ export default function (component) {
     node.title = title
     node.setAttribute("aria-label", [title || caption, chosen && "chosen", dimmed && "not chosen"].filter(Boolean).join(", "))
     node.tabIndex = -1
+    all.push(node)
     return node
   })
   old.forEach((node) => node.remove())
-  nodes.forEach((node, i) => { if (root.children[i] !== node) root.insertBefore(node, root.children[i] ?? null) })
+  all.forEach((node, i) => { if (root.children[i] !== node) root.insertBefore(node, root.children[i] ?? null) })
   const entry = nodes.find((node) => node.classList.contains("picked")) ?? nodes[0]
   if (entry) entry.tabIndex = 0
 
@@ -47,6 +52,15 @@ export default function (component) {
     nodes[to].tabIndex = 0
     nodes[to].focus()
   }
+}
+
+function heading(group, old) {
+  const key = `group ${group}`
+  const node = old.get(key) ?? document.createElement("h4")
+  old.delete(key)
+  node.dataset.group = key
+  node.textContent = group
+  return node
 }
 
 function make(id) {

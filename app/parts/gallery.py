@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -19,7 +19,10 @@ _GALLERY = st.components.v2.component(
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """One picture. `caption` is shown below it, `title` is what a screen reader and a tooltip say."""
+    """One picture. `caption` is shown below it, `title` is what a screen reader and a tooltip say.
+
+    A heading is drawn wherever `group` changes.
+    """
 
     id: int
     src: str
@@ -27,12 +30,22 @@ class Tile:
     title: str = ""
     chosen: bool = False
     dimmed: bool = False
+    group: str = ""
 
 
 def gallery(
-    tiles: Sequence[Tile], *, key: str, label: str, size: int = 76, picked: int | None = None, fit: str = "auto"
+    tiles: Sequence[Tile],
+    *,
+    key: str,
+    label: str,
+    size: int = 76,
+    picked: int | None = None,
+    fit: str = "auto",
+    on_pick: Callable[[int], None] | None = None,
 ) -> int | None:
     """Draw the tiles and return the id that was just picked by click or Enter, or None.
+
+    `on_pick` is called with it before the page is drawn anew, so that all parts of the page know it.
 
     Chosen tiles carry a tick, dimmed ones stay visible but step back, `picked` carries a ring. Arrow keys
     walk the grid. `size` is a tile's width in pixels; `fit` is auto (tiny originals keep their pixels),
@@ -45,5 +58,11 @@ def gallery(
         "fit": fit,
         "tiles": [dataclasses.astuple(tile) for tile in tiles],
     }
-    result = _GALLERY(key=key, data=data, on_picked_change=lambda: None)
+
+    def tell() -> None:
+        id = st.session_state[key].get("picked")
+        if on_pick is not None and id is not None:
+            on_pick(int(id))
+
+    result = _GALLERY(key=key, data=data, on_picked_change=tell)
     return None if result.picked is None else int(result.picked)
