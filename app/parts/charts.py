@@ -246,6 +246,7 @@ def _add_band(figure: go.Figure, band: Band, name: str, colour: str, dash: str) 
     figure.add_scatter(
         x=np.concatenate([band.timesteps, band.timesteps[::-1]]),
         y=np.concatenate([band.high, band.low[::-1]]),
+        mode="lines",
         fill="toself",
         fillcolor=colour,
         opacity=0.16,

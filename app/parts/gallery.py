@@ -60,9 +60,9 @@ def gallery(
     }
 
     def tell() -> None:
-        id = st.session_state[key].get("picked")
-        if on_pick is not None and id is not None:
-            on_pick(int(id))
+        picked = st.session_state[key].get("picked")
+        if on_pick is not None and picked is not None:
+            on_pick(int(picked))
 
     result = _GALLERY(key=key, data=data, on_picked_change=tell)
     return None if result.picked is None else int(result.picked)

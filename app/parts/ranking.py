@@ -1,0 +1,106 @@
+"""What the pages read from scores: the ranking, the bins, and the error table in the scores' own weighting."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import streamlit as st
+from safetensors import safe_open
+
+from app import state
+from app.parts import words
+from d2c.artifacts import Artifact
+from d2c.explore import aggregates
+from d2c.score.scorers import known
+from d2c.score.weighting import error_weights
+from d2c.select import Ranking
+
+NOISE = "Noise level (0 = the image, 1 = noise alone)"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Errors:
+    """Errors [N, K] weighted as the scores are, in the row order of the scores, over noise levels [K]."""
+
+    table: np.ndarray
+    noise: np.ndarray
+
+
+def ranking(scores: Artifact) -> Ranking:
+    """The scores sorted once, class by class."""
+
+    def make() -> Ranking:
+        return Ranking(state.table(scores, "scores.parquet"), state.classes(scores))
+
+    found: Ranking = state.derived(scores, "ranking", make)
+    return found
+
+
+def bins(scores: Artifact) -> aggregates.Histogram:
+    """Difficulty in bins; rows are those of `ranking`."""
+
+    def make() -> aggregates.Histogram:
+        ranked = ranking(scores)
+        return aggregates.histogram(ranked.difficulty, ranked.label, len(state.classes(scores)))
+
+    found: aggregates.Histogram = state.derived(scores, "bins", make)
+    return found
+
+
+def errors(scores: Artifact) -> Errors:
+    """The error table."""
+
+    def make() -> Errors:
+        with safe_open(scores.path / "errors.safetensors", framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in ("errors", "alpha", "sigma")}
+            native = file.metadata()["weighting"]
+        weights = error_weights(arrays["alpha"], arrays["sigma"], native, str(scores.facts.get("weighting", native)))
+        return Errors((arrays["errors"] * weights).astype(np.float32), arrays["sigma"])
+
+    found: Errors = state.derived(scores, "errors", make)
+    return found
+
+
+def place(scores: Artifact, sample_id: int) -> tuple[int, int, float] | None:
+    """An image's rank in its class (0 = easiest), its class's size and its difficulty; None if it was not scored."""
+
+    def make() -> dict[int, int]:
+        return {int(i): row for row, i in enumerate(ranking(scores).sample_id)}
+
+    rows: dict[int, int] = state.derived(scores, "rows", make)
+    if sample_id not in rows:
+        return None
+    ranked, row = ranking(scores), rows[sample_id]
+    at = int(np.searchsorted(ranked.starts, row, side="right")) - 1
+    first, end = int(ranked.starts[at]), int(ranked.starts[at + 1])
+    return row - first, end - first, float(ranked.difficulty[row])
+
+
+def row_of(scores: Artifact, sample_id: int) -> int:
+    """Where an image stands in the error table."""
+    column = state.table(scores, "scores.parquet")["sample_id"].to_numpy()
+    return int(aggregates.rows_of(column, [sample_id])[0])
+
+
+def about(scores: Artifact, sample_id: int) -> list[tuple[str, str]]:
+    """What the scores say about an image, as names and values."""
+    found = place(scores, sample_id)
+    if found is None:
+        return []
+    rank, size, difficulty = found
+    return [("Difficulty", words.number(difficulty)), ("Rank", f"{rank:,} of {size:,}, 0 is the easiest")]
+
+
+def scorer_box(*, key: str) -> str:
+    """A select box over the scorers there are; a path can be typed."""
+    options = known(state.workspace())
+    picked = st.selectbox(
+        "Scorer",
+        options,
+        key=key,
+        persist_state="session",
+        accept_new_options=True,
+        help="The frozen diffusion model that judges: one that comes with D2C, a run, or a path to .safetensors",
+    )
+    return str(picked or "")

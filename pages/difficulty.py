@@ -1,0 +1,79 @@
+"""Difficulty: how hard each image is for a frozen diffusion model, and how far to trust that."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.parts import browse, cards, difficulty, forms, jobs, ranking, words
+from app.parts.empty import empty, go_button
+from app.parts.header import page_header
+from d2c.score import ScoreConfig
+
+page_header("difficulty", docs="difficulty")
+if not state.workspace().list("datasets"):
+    with empty(
+        "No images yet",
+        "Difficulty is measured on a labelled set of images. Bring one in, or begin with the digits.",
+        icon="stacked_line_chart",
+        key="no_data",
+    ):
+        go_button("Go to the data", "data", key="no_data_go")
+    st.stop()
+
+left, middle = st.columns([1, 3.4], gap="large")
+with left:
+    scores = state.choose("scores")
+    label = browse.class_box(scores.parent("datasets")) if scores else None
+    with st.expander("Score images", icon=":material/stacked_line_chart:", expanded=scores is None):
+        subject = state.choose("datasets")
+        scorer = ranking.scorer_box(key="score_scorer")
+        config = forms.config_form(ScoreConfig, key="score", start={"scorer": scorer}, hide=("scorer",))
+        if config is not None:
+            argv = forms.words_of("score", f"datasets/{subject.name}", config)
+            jobs.start_button("Score", argv, f"Score {subject.name}", key="score_go", disabled=not scorer)
+            forms.command_preview(argv)
+
+with middle:
+    jobs.panel(key="difficulty", verbs=("score",), unfinished=True, limit=3)
+    if scores is None:
+        if not jobs.live_jobs():
+            with empty(
+                "Nothing is scored yet",
+                "A frozen diffusion model tries to remove noise from each image. What it finds hard is hard to learn. "
+                "Choose the scorer on the left, or take the shipped one.",
+                icon="stacked_line_chart",
+                key="no_scores",
+            ):
+                title = f"Score {subject.name}"
+                argv = forms.words_of("score", f"datasets/{subject.name}", config)
+                jobs.start_button(title, argv, title, key="first_score", disabled=not scorer, primary=False)
+        st.stop()
+
+    dataset = scores.parent("datasets")
+    st.markdown(difficulty.cost(scores))
+    cards.provenance(scores)
+
+    @st.fragment
+    def looking() -> None:
+        """Charts, strips and the picked image; a pick draws these alone."""
+        picked = state.picked_image()
+        bins, curve = st.columns(2, gap="medium")
+        with bins:
+            st.markdown("**How hard the images are**")
+            difficulty.spread(scores, label)
+        with curve:
+            st.markdown("**Where the error comes from**")
+            difficulty.curve(scores, label, picked)
+        grid, details = st.columns([3, 1], gap="medium")
+        with grid:
+            name = "" if label is None else f" of class {words.plain(state.classes(dataset)[label])}"
+            st.markdown(f"**From easy to hard{name}**")
+            difficulty.strips(dataset, scores, label, picked)
+        with details:
+            known = ranking.about(scores, picked) if picked is not None else []
+            browse.image_panel(dataset, picked, known)
+
+    looking()
+    st.markdown("**By class**")
+    difficulty.class_table(scores)
