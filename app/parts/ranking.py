@@ -89,7 +89,7 @@ def about(scores: Artifact, sample_id: int) -> list[tuple[str, str]]:
     if found is None:
         return []
     rank, size, difficulty = found
-    return [("Difficulty", words.number(difficulty)), ("Rank", f"{rank:,} of {size:,}, 0 is the easiest")]
+    return [("Difficulty", words.number(difficulty)), ("Rank from easy", f"{rank:,} of {size:,}")]
 
 
 def scorer_box(*, key: str) -> str:

@@ -1,0 +1,85 @@
+"""Select: a recipe on the left, what it chooses on the right, at once; keep it, and attach what training needs."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import state
+from app.parts import attaching, browse, cards, choosing, jobs, ranking, words
+from app.parts.empty import empty, go_button
+from app.parts.header import page_header
+from d2c.explore.summaries import summary_of
+
+page_header("select", docs="select")
+if not state.workspace().list("scores"):
+    with empty(
+        "Nothing to choose from yet",
+        "Images are chosen by how hard they are. Score a data set first, or let the demo do it.",
+        icon="filter_alt",
+        key="no_scores",
+    ):
+        go_button("Go to difficulty", "difficulty", key="no_scores_go")
+    st.stop()
+
+
+@st.fragment
+def choosing_live() -> None:
+    """The recipe and all that follows from it: moving a slider draws this alone."""
+    left, middle = st.columns([1, 3.4], gap="large")
+    with left:
+        scores = state.choose("scores")
+        dataset = scores.parent("datasets")
+        config = choosing.recipe_fields(scores)
+        st.divider()
+        label = browse.class_box(dataset, label="Look at class")
+        everything = st.toggle(
+            "Show what is not chosen",
+            key="everything",
+            bind="query-params",
+            disabled=label is None,
+            help="Dimmed beside the chosen ones; look at one class for this",
+        )
+    choice, picked = ranking.ranking(scores).choose(config), state.picked_image()
+    with middle:
+        st.markdown(choosing.rule(choice))
+        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+            choosing.counts(choice)
+            choosing.keep(scores, choice)
+        choosing.warnings(choice)
+        bins, table = st.columns([1.5, 1], gap="medium")
+        with bins:
+            choosing.spread(scores, choice, label)
+        with table:
+            choosing.class_table(scores, choice)
+        grid, details = st.columns([3, 1], gap="medium")
+        with grid:
+            choosing.pictures(dataset, scores, choice, label, everything=everything, picked=picked)
+        with details:
+            known = [] if picked is None else [*ranking.about(scores, picked), *choosing.about(choice, picked)]
+            browse.image_panel(dataset, picked, known)
+
+
+choosing_live()
+
+st.divider()
+st.subheader("Attach", anchor=False)
+st.caption("Store text tokens for each class and vision tokens for each image beside a chosen set, in one folder.")
+subset = state.chosen("subsets")
+if subset is None:
+    st.caption(":material/bookmark_add: Keep a choice first: it becomes a chosen set, and the next step works on it.")
+    st.stop()
+left, middle = st.columns([1, 3.4], gap="large")
+with left:
+    subset = state.choose("subsets")
+    st.caption(words.plain(summary_of(subset)))
+    cards.provenance(subset)
+with middle:
+    jobs.panel(key="attach", verbs=("attach",), unfinished=True, limit=2)
+    attaching.attach_form(subset)
+    made = [
+        c for c in state.workspace().list("condensed") if c.record["parents"][0]["fingerprint"] == subset.fingerprint
+    ]
+    if made:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f":material/check: Condensed already: {', '.join(words.plain(c.name) for c in made)}")
+            go_button("Train on it", "train", key="to_train", primary=False)
