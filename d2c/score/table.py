@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from d2c.artifacts import Artifact, Build
-from d2c.data.store import pixels
+from d2c.data.store import Images, pixels
 from d2c.diffusion.autoencoders import load
 from d2c.errors import D2CError
 from d2c.score.estimator import Estimator
@@ -77,8 +77,10 @@ def _stream(build: Build, dataset: Artifact, samples: pd.DataFrame, estimator: E
     batch = estimator.batch
     slab = batch * max(1, SLAB_BYTES // (batch * estimator.channels * estimator.side**2))
 
+    pictures = Images(dataset)
+
     def read(rows: np.ndarray) -> np.ndarray:
-        return pixels(dataset, ids[rows], estimator.side, estimator.channels, workers=config.workers or None)
+        return pixels(pictures, ids[rows], estimator.side, estimator.channels, workers=config.workers or None)
 
     def judge(images: np.ndarray, rows: np.ndarray, bank: int) -> np.ndarray:
         errors = estimator.errors(images, labels[rows], bank)
