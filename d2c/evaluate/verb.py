@@ -1,0 +1,103 @@
+"""run → report."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from d2c.artifacts import Artifact, Build, Workspace, produce
+from d2c.config import configure, option
+from d2c.diffusion.config import SOLVERS
+from d2c.diffusion.sample import SampleConfig, sample
+from d2c.errors import D2CError
+from d2c.evaluate.judge import classifier
+
+_DRAWN = SampleConfig()  # what a report is made of unless asked otherwise is what `sample` draws
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+    """How many images are judged, and how they are drawn."""
+
+    count: int = option(500, "Images judged, spread evenly over the classes", unit="images", minimum=2)
+    guidance: float = option(_DRAWN.guidance, "Classifier-free guidance scale (1: none)", minimum=0.0, maximum=20.0)
+    steps: int = option(
+        _DRAWN.steps, "Steps of the solver; heun asks the network twice in each", minimum=1, maximum=1000
+    )
+    solver: str = option(_DRAWN.solver, "ODE solver: first or second order", choices=SOLVERS)
+    seed: int = option(0, "Seed of the samples and of every random choice here", minimum=0)
+    flips: bool = option(False, "Look for mirror images of the training images too", advanced=True)
+    batch_size: int = option(64, "Images at once", unit="images", minimum=1, identity=False, advanced=True)
+    device: str = option("auto", "Where to run: auto, cpu, cuda, cuda:1 …", identity=False)
+    precision: str = option("auto", "Arithmetic of sampling", choices=("auto", "fp32", "bf16"), advanced=True)
+
+
+def evaluate(
+    parent: Artifact | Path | str,
+    config: EvaluateConfig | None = None,
+    *,
+    workspace: Workspace | Path | str | None = None,
+    name: str | None = None,
+    force: bool = False,
+    quiet: bool = False,
+    **options: Any,
+) -> Artifact:
+    """Judge what a run draws by a classifier of ours, trained once on the full data set.
+
+    `parent` is a run. Gives kind "reports":
+    `report.json`: extractor, reference, samples (how drawn), rows (FD-classifier, KID-classifier and accuracy of
+    the samples, of real held-out images = the floor, and of the training images drawn again = a copy
+    machine), nearest (how near training images lie, beside held-out ones), warnings in plain words;
+    `per_class.parquet`: label, class, samples, accuracy, nearest_pixels, nearest_features, hit;
+    `nearest.parquet`: index, label, and of the nearest training image sample_id and distance_pixels (root mean
+    square, pixels in 0…1), sample_id_features and distance_features (Euclidean);
+    `grid.webp`: the closest pairs, sample on the left, training image on the right.
+    Facts: accuracy, fd, fd_name, kid, fd_held_out, fd_copies, nearest_ratio, count, warnings.
+
+    Nothing here is FID: the extractor is named on every number. The samples and the classifier are artifacts
+    of their own, found when they are there; `force` makes the report alone again.
+
+    Raises D2CError when the run is no generator, or its data set is not in the workspace.
+    """
+    if isinstance(parent, Artifact) and workspace is None:
+        workspace = parent.workspace
+    ws = Workspace.at(workspace)
+    run = ws.resolve(parent, "runs")
+    config = configure(EvaluateConfig, config, options)
+    if run.facts.get("task", "generate") != "generate":
+        raise D2CError(
+            f"runs/{run.name} is no diffusion model, so there is nothing to judge: choose a run of d2c train"
+        )
+    dataset, trained_on = sources_of(run)
+    if run.json("classes.json") != dataset.json("classes.json"):
+        raise D2CError(f"runs/{run.name} and datasets/{dataset.name} name other classes: train on this data set again")
+    drawn = {f.name: getattr(config, f.name) for f in dataclasses.fields(SampleConfig) if hasattr(config, f.name)}
+    samples = sample(run, workspace=ws, quiet=quiet, **drawn)
+    image_size = int(samples.facts["image_size"])
+    judge = classifier(dataset, workspace=ws, quiet=quiet, image_size=image_size, device=config.device)
+
+    def write(build: Build) -> None:
+        from d2c.evaluate.report import Subjects, write_report
+
+        write_report(build, Subjects(run, samples, judge, dataset, trained_on), config)
+
+    return produce(
+        ws,
+        "reports",
+        config,
+        write,
+        stem=run.name.removesuffix(f"-{run.fingerprint[:6]}"),
+        name=name,
+        parents=[run, samples, judge],
+        extra={"precision": samples.recipe["precision"]},
+        force=force,
+        quiet=quiet,
+    )
+
+
+def sources_of(run: Artifact) -> tuple[Artifact, Artifact]:
+    """The full data set behind a run, and what the run was trained on: a condensed set, or that data set itself."""
+    dataset = run.parent("datasets")
+    condensed = any(p["kind"] == "condensed" for p in run.record["parents"])
+    return dataset, run.parent("condensed") if condensed else dataset

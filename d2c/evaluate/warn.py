@@ -1,0 +1,66 @@
+"""What a reader of a report must know before believing its numbers, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ENOUGH = 1000  # samples below which FD says more about their number than about the model
+SUSPECT = 0.05  # share of samples nearer than the held-out images' 1st percentile; real images give 0.01
+NEAR = 0.5  # ratio of median distances to training images, samples to held-out; real images give 1
+POOR = 0.8  # accuracy on held-out images below which the judge is no judge
+
+
+def warnings_of(report: Mapping[str, Any], names: Sequence[str], per_class: NDArray[np.int64]) -> list[str]:
+    """The warnings of a report (see `write_report`); `per_class` [C] counts the samples."""
+    rows = {row["row"]: row for row in report["rows"]}
+    said = []
+    count = rows["samples"]["images"]
+    if count < ENOUGH:
+        said.append(
+            f"{count} samples: FD is biased upwards below {ENOUGH:,}; compare it only with reports of as many samples"
+        )
+    absent = [name for name, n in zip(names, per_class.tolist(), strict=True) if n == 0]
+    if absent:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        said.append(f"no samples of {', '.join(absent[:5])}{more}: nothing is said about them")
+    said += _of_judge(report["extractor"]["held_out_accuracy"])
+    said += _of_copying(report, rows)
+    return said
+
+
+def _of_judge(accuracy: float | None) -> list[str]:
+    if accuracy is None:
+        return ["the classifier could not be tested: no class has two images"]
+    if accuracy < POOR:
+        return [
+            f"the classifier reads only {accuracy:.0%} of held-out real images as they are: "
+            "its accuracy and its distances mean little here"
+        ]
+    return []
+
+
+def _of_copying(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    near = report["nearest"]["pixels"]
+    if near["ratio"] is None and report["nearest"]["held_out_images"] == 0:
+        return ["the run was trained on every real image: there are no held-out ones to tell copying from learning"]
+    said = []
+    if near["share_below"] is not None and near["share_below"] > SUSPECT:
+        said.append(
+            f"copying suspected: {near['share_below']:.0%} of the samples are nearer to a training image "
+            "than 99% of held-out real images are"
+        )
+    elif near["ratio"] is not None and near["ratio"] < NEAR:
+        said.append(
+            f"copying suspected: the samples lie {near['ratio']:.2f} times as far from the training images "
+            "as held-out real images do"
+        )
+    fd, copies = rows["samples"]["fd"], rows["copies"]["fd"]
+    if fd is not None and copies is not None and fd > copies:
+        said.append(
+            f"showing the training images again would score better (FD {copies:.1f}) than these samples (FD {fd:.1f})"
+        )
+    return said
