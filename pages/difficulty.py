@@ -28,10 +28,20 @@ with left:
     with st.expander("Score images", icon=":material/stacked_line_chart:", expanded=scores is None):
         subject = state.choose("datasets")
         scorer = ranking.scorer_box(key="score_scorer")
+        misfit = ranking.misfit(scorer, subject)
+        if misfit:
+            st.warning(words.plain(misfit[:1].upper() + misfit[1:]), icon=":material/warning:")
         config = forms.config_form(ScoreConfig, key="score", start={"scorer": scorer}, hide=("scorer",))
         if config is not None:
             argv = forms.words_of("score", f"datasets/{subject.name}", config)
-            jobs.start_button("Score", argv, f"Score {subject.name}", key="score_go", disabled=not scorer)
+            jobs.start_button(
+                "Score",
+                argv,
+                f"Score {subject.name}",
+                key="score_go",
+                disabled=bool(misfit),
+                primary=scores is not None,
+            )
             forms.command_preview(argv)
 
 with middle:
@@ -45,9 +55,10 @@ with middle:
                 icon="stacked_line_chart",
                 key="no_scores",
             ):
-                title = f"Score {subject.name}"
-                argv = forms.words_of("score", f"datasets/{subject.name}", config)
-                jobs.start_button(title, argv, title, key="first_score", disabled=not scorer, primary=False)
+                if misfit:
+                    go_button("Train a scorer", "train", key="no_scorer_go")
+                elif config is not None:
+                    jobs.start_button(f"Score {subject.name}", argv, f"Score {subject.name}", key="first_score")
         st.stop()
 
     dataset = scores.parent("datasets")

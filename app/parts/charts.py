@@ -179,51 +179,82 @@ def scatter_map(
     values: np.ndarray,
     *,
     names: Sequence[str] | None = None,
+    chosen: np.ndarray | None = None,
+    muted: np.ndarray | None = None,
+    said: np.ndarray | None = None,
     title: str = "",
+    polygons: Sequence[np.ndarray] = (),
+    revision: int = 0,
     height: int = 560,
 ) -> go.Figure:
     """A map with one point an image; `customdata` holds its id, so a lasso or a click gives ids back.
 
-    With `names`, `values` are labels: colour and symbol by class, and the class's name at its middle.
-    Without, they are numbers on the cividis scale. Keep the figure constant: Plotly forgets the lasso and
-    the zoom when it changes.
+    With `names`, `values` are labels: colour and symbol by class, and the class's name where it is densest.
+    With `chosen` (bool [N]) those are large diamonds over small grey circles. Else `values` are numbers on
+    the cividis scale. `muted` points step back, `said` is what a tooltip says, `polygons` [V, 2] are drawn as
+    a selection that is there already. Keep the figure constant: Plotly forgets the lasso and the zoom when it
+    changes; another `revision` makes it do so.
     """
     figure = _figure(height, "", "")
-    marker: dict[str, Any] = {"size": 6 if len(x) < 5000 else 4, "opacity": 0.85, "line": {"width": 0}}
-    if names is None:
-        marker |= {"color": values, "colorscale": "Cividis", "showscale": True}
+    size = 6.0 if len(x) < 5000 else 4.0
+    marker: dict[str, Any] = {"size": size, "opacity": 0.85, "line": {"width": 0}}
+    if chosen is not None:
+        order = np.argsort(chosen, kind="stable")  # the chosen lie on top
+        x, y, ids, values, chosen = x[order], y[order], ids[order], values[order], chosen[order]
+        said = said[order] if said is not None else None
+        muted = muted[order] if muted is not None else None
+        marker |= {"color": np.where(chosen, ACCENT, "#8A97A4"), "size": np.where(chosen, size + 5, size - 1)}
+        marker |= {"symbol": np.where(chosen, "diamond", "circle"), "opacity": np.where(chosen, 1.0, 0.4)}
+    elif names is None:
+        low, high = np.nanquantile(values, (0.01, 0.99)) if len(values) else (0, 1)  # a few outliers take no hues
+        marker |= {"color": values, "colorscale": "Cividis", "showscale": True, "cmin": low, "cmax": high}
         marker |= {"colorbar": {"title": {"text": title, "side": "right"}, "thickness": 10, "outlinewidth": 0}}
     else:
         labels = values.astype(np.int64)
         marker |= {"color": np.asarray(CLASSES)[labels % len(CLASSES)]}
         marker |= {"symbol": np.asarray(SYMBOLS)[labels // len(CLASSES) % len(SYMBOLS)]}
+    if muted is not None and muted.any():
+        marker["opacity"] = np.where(muted, 0.08, marker["opacity"])
     figure.add_scattergl(
         x=x,
         y=y,
         mode="markers",
         marker=marker,
         customdata=ids,
-        hovertemplate="image %{customdata}<extra></extra>",
+        hovertext=said,
+        hovertemplate="image %{customdata}" + "<br>%{hovertext}" * (said is not None) + "<extra></extra>",
         selected={"marker": {"opacity": 1}},
         unselected={"marker": {"opacity": 0.12}},
     )
-    if names is not None and len(names) <= 30:
+    if names is not None and chosen is None and len(names) <= 30:
         for label, name in enumerate(names):
-            here = labels == label
+            here = (labels == label) & (~muted if muted is not None else True)
             if here.any():
+                middle = _densest(x[here], y[here])
                 figure.add_annotation(
-                    x=float(np.median(x[here])),
-                    y=float(np.median(y[here])),
+                    x=middle[0],
+                    y=middle[1],
                     text=f"<b>{name}</b>",
                     showarrow=False,
                     bgcolor="rgba(20, 28, 36, 0.72)",
                     borderpad=2,
                     font={"size": 12, "color": "#fff"},
                 )
-    figure.update_layout(dragmode="lasso", showlegend=False)
+    for polygon in polygons:
+        path = "M" + "L".join(f"{px:.4g},{py:.4g}" for px, py in polygon) + "Z"
+        figure.add_selection(type="path", path=path, xref="x", yref="y", line={"width": 1, "dash": "dot"})
+    figure.update_layout(dragmode="lasso", showlegend=False, meta={"revision": revision})
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     return figure
+
+
+def _densest(x: np.ndarray, y: np.ndarray, cells: int = 8) -> tuple[float, float]:
+    """The middle of the points in the fullest cell of a grid over them."""
+    counts, xs, ys = np.histogram2d(x, y, cells)
+    i, j = np.unravel_index(counts.argmax(), counts.shape)
+    here = (x >= xs[i]) & (x <= xs[i + 1]) & (y >= ys[j]) & (y <= ys[j + 1])
+    return float(x[here].mean()), float(y[here].mean())
 
 
 def _figure(height: int, x: str, y: str) -> go.Figure:

@@ -52,7 +52,13 @@ def spread(scores: Artifact, label: int | None) -> None:
 
 
 def curve(
-    scores: Artifact, label: int | None, sample_id: int | None, *, key: str = "difficulty_curve", height: int = 240
+    scores: Artifact,
+    label: int | None,
+    sample_id: int | None,
+    *,
+    key: str = "difficulty_curve",
+    height: int = 240,
+    short: bool = False,
 ) -> None:
     """Error by noise level: the median and band of a class or of all, and one image's curve over it."""
     errors, names = ranking.errors(scores), state.classes(scores)
@@ -67,7 +73,11 @@ def curve(
     if sample_id is not None and ranking.place(scores, sample_id) is not None:
         one = aggregates.error_curve(errors.table, errors.noise, ranking.row_of(scores, sample_id))
     who = "All" if label is None else f"Class {names[label]}"
-    figure = charts.error_by_timestep(band, curve=one, x=ranking.NOISE, everything=who, height=height)
+    figure = charts.error_by_timestep(
+        band, curve=one, x="Noise level" if short else ranking.NOISE, everything=who, height=height
+    )
+    if short:
+        figure.update_layout(showlegend=False)
     charts.show(figure, key=key, alt=f"Error by noise level: median and 10–90 % band, {who.lower()}")
 
 

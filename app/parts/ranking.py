@@ -11,8 +11,10 @@ from safetensors import safe_open
 from app import state
 from app.parts import words
 from d2c.artifacts import Artifact
+from d2c.errors import D2CError
 from d2c.explore import aggregates
-from d2c.score.scorers import known
+from d2c.score.scorers import known, locate
+from d2c.score.verb import check_fit
 from d2c.score.weighting import error_weights
 from d2c.select import Ranking
 
@@ -104,3 +106,18 @@ def scorer_box(*, key: str) -> str:
         help="The frozen diffusion model that judges: one that comes with D2C, a run, or a path to .safetensors",
     )
     return str(picked or "")
+
+
+def misfit(scorer: str, dataset: Artifact) -> str:
+    """Why a scorer cannot judge a data set, empty when it can."""
+
+    def make() -> str:
+        try:
+            check_fit(locate(scorer, state.workspace()), dataset)
+        except D2CError as problem:
+            return str(problem)
+        return ""
+
+    made = len(state.workspace().list("runs"))  # what was missing may have been trained since
+    found: str = state.derived(dataset, f"misfit of {scorer} among {made}", make)
+    return found
