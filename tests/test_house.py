@@ -61,7 +61,8 @@ def bounds() -> dict[str, str]:
     for line in wanted:
         match = re.match(r"([A-Za-z0-9_.-]+)\s*([^;]*)", line)
         assert match is not None
-        found[match[1]] = match[2].strip()
+        if match[1] != "d2c":  # an extra that takes in others
+            found[match[1]] = match[2].strip()
     return found
 
 
