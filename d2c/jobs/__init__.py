@@ -4,11 +4,13 @@
                        state.json    how it stands
                        log.txt       the command's stderr
                        result.json   the command's stdout (its --json output)
+                       end.json      its return code, written by the node when it ran on a cluster
                        progress.json stage, rate and heartbeat, written by the command itself
     WORKSPACE/jobs.sqlite            an index of these folders, rebuilt from them at any time
 
 The folders are the truth. SQLite gives quick lists, and makes every change of state a compare-and-set.
-It locks files, so a workspace on a network drive is used from one machine at a time.
+It locks files, so on a network drive the app, the worker and `d2c jobs` of one workspace run on one machine.
+The nodes of a cluster touch only the folders.
 """
 
 from d2c.jobs.folder import LIVE, STATES, Job

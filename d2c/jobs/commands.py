@@ -13,7 +13,8 @@ from typing import Any
 
 from d2c.artifacts import Workspace
 from d2c.errors import D2CError, UsageError
-from d2c.jobs import queue
+from d2c.jobs import cluster, queue
+from d2c.jobs.cluster import Slurm
 from d2c.jobs.folder import Job
 from d2c.jobs.supervisor import worker
 
@@ -46,6 +47,15 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="leave after so long without a job (default: %(default)g; 0: as soon as there is none)",
     )
+    work.add_argument(
+        "--slurm",
+        action=argparse.BooleanOptionalAction,
+        help="hand the heavy jobs to Slurm, or run them here again; holds for this workspace until said otherwise",
+    )
+    asked = work.add_argument_group("with --slurm, for each job")
+    asked.add_argument("--partition", metavar="P", help="where to queue it (default: the cluster's own)")
+    asked.add_argument("--gpus", type=int, metavar="N", help=f"GPUs (default: {Slurm.gpus})")
+    asked.add_argument("--time", type=int, metavar="MIN", help=f"minutes at most (default: {Slurm.minutes})")
     sub = add("submit", "Queue a command and return at once: d2c jobs submit -- train NAME --steps 400")
     sub.add_argument("--title", default="", help="what to call it in lists")
     sub.add_argument("words", nargs=argparse.REMAINDER, metavar="-- VERB ARGS…", help="the command, without `d2c`")
@@ -83,6 +93,7 @@ def run(namespace: argparse.Namespace, workspace: Workspace) -> object:
             text = "\n".join([f"{count} jobs", *(f"skipped: {line}" for line in skipped)])
             return text if plain else {"jobs": count, "skipped": skipped}
         case "worker":
+            _choose(workspace, namespace)
             return _work(workspace, namespace.idle_exit, plain)
     raise UsageError(f"unknown action {namespace.action!r}")
 
@@ -95,10 +106,26 @@ def _meant(workspace: Workspace, text: str) -> Job:
     return fits[0] if fits else queue.get(workspace, text)
 
 
+def _choose(workspace: Workspace, namespace: argparse.Namespace) -> None:
+    """Keep where heavy jobs go, if it is said."""
+    words = {"partition": namespace.partition, "gpus": namespace.gpus, "minutes": namespace.time}
+    given = {key: value for key, value in words.items() if value is not None}
+    if namespace.slurm:
+        cluster.choose(workspace, Slurm(**given))
+    elif given:
+        raise UsageError("--partition, --gpus and --time go with --slurm")
+    elif namespace.slurm is False:
+        cluster.choose(workspace, None)
+
+
 def _work(workspace: Workspace, idle_exit: float, plain: bool) -> object:
     with _stoppable():
         try:
-            told = "no jobs left" if worker(workspace, idle_exit=idle_exit) else "another worker is at it"
+            told = (
+                "no jobs left"
+                if worker(workspace, idle_exit=idle_exit)
+                else "another worker is at it, and does as said"
+            )
         except KeyboardInterrupt:
             told = "stopped; what runs goes on, and the next worker takes it up"
     return told if plain else {"worker": told}
@@ -167,6 +194,7 @@ def _sheet(job: Job) -> str:
         "command": "d2c " + " ".join(job.argv),
         "state": job.state,
         "attempt": f"{job.attempt} of {job.attempts}",
+        "slurm": job.slurm or "",
         "artifact": f"{job.artifact['kind']}/{job.artifact['name']}" if job.artifact else "",
         "progress": _brief(job) if job.live else "",
         "error": job.error or "",

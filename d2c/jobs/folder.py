@@ -43,6 +43,7 @@ _STATE: dict[str, tuple[type, ...]] = {
     "attempt": (int,),
     "pid": (int, NoneType),
     "pid_start": _TEXT,
+    "slurm": _TEXT,
     "started": _NUMBER,
     "finished": _NUMBER,
     "returncode": (int, NoneType),
@@ -57,6 +58,7 @@ class Job:
     """One command to run, as it stood when it was read. Times are Unix seconds.
 
     `gpu` says that the verb runs a model: it takes a GPU, or the one heavy lane where there is none.
+    `pid` is its process here, `slurm` its number on a cluster, while it runs.
     `attempt` counts the starts since it was queued by a user, of which `attempts` are allowed.
     """
 
@@ -75,6 +77,7 @@ class Job:
     attempt: int
     pid: int | None
     pid_start: str | None
+    slurm: str | None
     started: float | None
     finished: float | None
     returncode: int | None
@@ -163,8 +166,8 @@ def load(folder: Path) -> Job:
 def save(job: Job) -> None:
     """Write the state. A job that waits has no result and no progress: those of an earlier attempt go."""
     if job.state == "queued":
-        (job.path / "result.json").unlink(missing_ok=True)
-        (job.path / PROGRESS_FILE).unlink(missing_ok=True)
+        for name in ("result.json", "end.json", PROGRESS_FILE):
+            (job.path / name).unlink(missing_ok=True)
     _write(job.path / "state.json", {k: getattr(job, k) for k in _STATE})
 
 
@@ -182,8 +185,29 @@ def record_of(job: Job) -> dict[str, Any]:
 
 def build(folder: Path, record: Mapping[str, Any], state: Mapping[str, Any]) -> Job:
     """A job from its two records, further keys left out."""
-    fields = {**{k: record[k] for k in _JOB}, **{k: state[k] for k in _STATE}}
+    fields: dict[str, Any] = {**{k: record.get(k) for k in _JOB}, **{k: state.get(k) for k in _STATE}}
     return Job(path=folder, **{**fields, "argv": tuple(record["argv"])})
+
+
+def begin(job: Job, where: str) -> None:
+    """Write the line to the log that an attempt begins with."""
+    with (job.path / "log.txt").open("ab") as log:
+        first = "\n" if log.tell() else ""  # the bar of a killed attempt has no end of line
+        log.write(f"{first}{MARK}{job.attempt}, {time.strftime('%Y-%m-%d %H:%M:%S')}, {where}\n".encode())
+
+
+def write_end(job: Job, returncode: int | None) -> None:
+    """Say from a node of the cluster how the command ended; None if it was stopped from outside."""
+    _write(job.path / "end.json", {"slurm": job.slurm, "returncode": returncode})
+
+
+def read_end(job: Job) -> dict[str, Any] | None:
+    """What `write_end` wrote for the present attempt, None while there is nothing."""
+    try:
+        end = json.loads((job.path / "end.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return end if isinstance(end, dict) and end.get("slurm") == job.slurm else None
 
 
 def _checked(path: Path, types: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
@@ -194,7 +218,7 @@ def _checked(path: Path, types: Mapping[str, tuple[type, ...]]) -> dict[str, Any
     if not isinstance(record, dict):
         raise D2CError(f"{path} is not a JSON object: restore or delete the folder")
     for key, allowed in {**types, **({"schema": (int,)} if types is _JOB else {})}.items():
-        if key not in record or not isinstance(record[key], allowed):
+        if not isinstance(record.get(key), allowed):  # what may be null may be left out: an earlier d2c knew less
             raise D2CError(f"{path}: {key!r} is missing or of the wrong type: restore or delete the folder")
     return record
 

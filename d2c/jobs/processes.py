@@ -10,12 +10,14 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import d2c
+from d2c.jobs.folder import Job
 
 # The child waits until the worker has written down who it is. Without this, a worker killed in between would
 # leave a process that nobody knows of. `exec` keeps the process id and the start time.
@@ -100,6 +102,11 @@ def command(argv: Sequence[str]) -> list[str]:
     return [*(json.loads(prefix) if prefix else (sys.executable, "-P", "-m", "d2c")), *argv]
 
 
+def command_of(job: Job) -> list[str]:
+    """The command line of a job: the words of its job.json, in its own workspace."""
+    return command([*job.argv, "--workspace", str(job.path.parents[1]), "--json"])
+
+
 def environment(**more: str) -> dict[str, str]:
     """The environment for a `d2c` of the same installation, whichever folder it starts in."""
     environ = {**os.environ, **more}
@@ -131,3 +138,9 @@ def open_gate(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(BrokenPipeError):  # killed while it waited: its return code tells
         child.stdin.write(b"go\n")
         child.stdin.close()
+
+
+def say(line: str) -> None:
+    """Tell the worker's log."""
+    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+    sys.stderr.flush()

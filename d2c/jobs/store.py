@@ -20,12 +20,13 @@ from d2c.errors import D2CError
 from d2c.jobs import folder
 from d2c.jobs.folder import FRESH, LIVE, Job
 
+VERSION = 2  # of the table; another one is made anew
 _COLUMNS = tuple(FRESH)
 _TABLE = f"CREATE TABLE jobs (id TEXT PRIMARY KEY, gpu INTEGER NOT NULL, job TEXT NOT NULL, {', '.join(_COLUMNS)})"
 _INSERT = f"INSERT OR REPLACE INTO jobs VALUES ({', '.join('?' * (3 + len(_COLUMNS)))})"
 _CLAIM = """
 UPDATE jobs SET state = 'running', attempt = attempt + 1, started = ?, finished = NULL, pid = NULL, pid_start = NULL,
-                returncode = NULL, error = NULL, artifact = NULL
+                slurm = NULL, returncode = NULL, error = NULL, artifact = NULL
 WHERE id = (SELECT id FROM jobs WHERE state = 'queued' AND gpu = ? ORDER BY id LIMIT 1)
 RETURNING *
 """
@@ -84,6 +85,12 @@ def claim(workspace: Workspace, *, gpu: bool) -> Job | None:
     return None
 
 
+def refuse(workspace: Workspace, id: str, error: str) -> None:
+    """A claimed job that could not be started has failed."""
+    finished = round(time.time(), 3)
+    change(workspace, id, ["running", "cancelling"], state="failed", error=error, finished=finished)
+
+
 def drop(workspace: Workspace, id: str, expected: Sequence[str]) -> bool:
     """Delete a job in an expected state, folder and all. False when it is in another."""
     where, values = _where(expected, id)
@@ -137,7 +144,7 @@ def _rebuild(workspace: Workspace) -> list[str]:
                     db.execute(_INSERT, _row(folder.load(each)))
                 except D2CError as problem:
                     skipped.append(str(problem))
-            db.execute(f"PRAGMA user_version = {folder.SCHEMA}")
+            db.execute(f"PRAGMA user_version = {VERSION}")
     return skipped
 
 
@@ -149,7 +156,7 @@ def _open(workspace: Workspace) -> Iterator[sqlite3.Connection]:
         if not path.is_file():
             rebuild(workspace)
         with contextlib.closing(_connect(path)) as db:
-            if db.execute("PRAGMA user_version").fetchone()[0] != folder.SCHEMA:
+            if db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
                 rebuild(workspace)
             yield db
 

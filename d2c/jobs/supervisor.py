@@ -5,27 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Protocol
 
 from d2c.artifacts import Workspace
 from d2c.errors import D2CError
 from d2c.jobs import store
-from d2c.jobs.folder import LIVE, MARK, Job, home
-from d2c.jobs.processes import (
-    Lane,
-    alive,
-    command,
-    environment,
-    kill_group,
-    lanes,
-    open_gate,
-    start_gated,
-    started_at,
-    try_lock,
-)
+from d2c.jobs.cluster import Cluster, stored
+from d2c.jobs.folder import LIVE, Job, home
+from d2c.jobs.local import Local
+from d2c.jobs.processes import lanes, say, try_lock
 
 MENDED = 5.0  # seconds before it looks again after the disk or the index failed
 
@@ -49,7 +39,7 @@ def worker(
     if lock is None:
         return False
     for line in store.rebuild(workspace):  # a worker that died between folder and index left them apart
-        _say(f"skipped: {line}")
+        say(f"skipped: {line}")
     supervisor = Supervisor(workspace, grace)
     busy = time.monotonic()
     try:
@@ -57,7 +47,7 @@ def worker(
             try:
                 live = supervisor.tick()
             except (D2CError, OSError) as problem:  # a full disk, a damaged index: wait for someone to mend it
-                _say(str(problem))
+                say(str(problem))
                 time.sleep(MENDED)
                 continue
             if live:
@@ -75,16 +65,26 @@ def worker(
             os.close(lock)
 
 
-class Supervisor:
-    """The jobs of one workspace and the child processes that run them."""
+class Runner(Protocol):
+    """Where a job that has started runs: here (`local.Local`) or on a cluster (`cluster.Cluster`)."""
 
-    def __init__(self, workspace: Workspace, grace: float) -> None:
+    def look(self, job: Job) -> tuple[bool, int | None]:
+        """Whether it is gone, and its return code if that is known."""
+
+    def stop(self, job: Job) -> None:
+        """Ask it to save and leave; called again and again until it is gone."""
+
+    def forget(self, job: Job) -> None:
+        """Drop what is known of a job that has ended."""
+
+
+class Supervisor:
+    """The jobs of one workspace. Those it hands to Slurm (`cluster.stored`) are watched by `cluster`."""
+
+    def __init__(self, workspace: Workspace, grace: float, cluster: Cluster | None = None) -> None:
         self._workspace = workspace
-        self._grace = grace
-        self._lanes = lanes()
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
-        self._deadlines: dict[str, float] = {}  # by when a job that was asked to stop must be gone
-        self._adopted: set[str] = set()
+        self._here = Local(workspace, lanes(), grace)
+        self._cluster = cluster
 
     def tick(self) -> bool:
         """Look at every live job once, and start what can start. Whether there was anything live."""
@@ -93,32 +93,32 @@ class Supervisor:
             if job.state != "queued":
                 self._watch(job)
         waiting = {job.gpu for job in store.select(self._workspace, ["queued"])} if live else set()
-        for lane in self._lanes:
-            if lane.gpu in waiting:
-                self._fill(lane)
+        slurm = stored(self._workspace) if True in waiting else None  # asked again each time: it may be changed
+        self._here.fill(waiting if slurm is None else waiting - {True})
+        if slurm is not None:
+            self._away().fill(slurm)
         return bool(live)
 
+    def _away(self) -> Cluster:
+        if self._cluster is None:
+            self._cluster = Cluster(self._workspace)
+        return self._cluster
+
+    def _runner(self, job: Job) -> Runner:
+        return self._here if job.slurm is None else self._away()
+
     def _watch(self, job: Job) -> None:
-        child = self._children.get(job.id)
-        if child is not None:
-            code = child.poll()
-            gone = code is not None
-        else:
-            code, gone = None, not alive(job.pid, job.pid_start)
-            if not gone and job.id not in self._adopted:
-                self._adopted.add(job.id)
-                _say(f"{job.id}: goes on as process {job.pid}")
+        runner = self._runner(job)
+        gone, code = runner.look(job)
         if gone:
             self._end(job, code)
         elif job.state == "cancelling":
-            self._stop(job, child.pid if child is not None else job.pid)
+            runner.stop(job)
 
     def _end(self, job: Job, code: int | None) -> None:
-        """Write down how a process ended. `code` is None for one that was not our own child."""
-        if job.pid is not None and started_at(job.pid) is None:
-            kill_group(job.pid)
+        """Write down how a process ended. `code` is None where nobody saw it end."""
         result = job.result()
-        changes: dict[str, object] = {"returncode": code, "pid": None, "pid_start": None}
+        changes: dict[str, object] = {"returncode": code, "pid": None, "pid_start": None, "slurm": None}
         if code == 0 or (code is None and result is not None):  # it prints its result last
             changes |= {"state": "done", "artifact": _artifact(result)}
         elif job.state == "cancelling":
@@ -130,61 +130,8 @@ class Supervisor:
         if changes["state"] != "queued":
             changes["finished"] = round(time.time(), 3)
         if store.change(self._workspace, job.id, [job.state], **changes) is not None:
-            self._children.pop(job.id, None)
-            self._deadlines.pop(job.id, None)
-            self._adopted.discard(job.id)
-            _say(f"{job.id}: {changes['state']} (return code {code}, attempt {job.attempt})")
-
-    def _stop(self, job: Job, pid: int | None) -> None:
-        """SIGTERM to the command alone, for its data loaders must live until it has saved; then SIGKILL to all."""
-        assert pid is not None  # what has no process is gone
-        deadline = self._deadlines.get(job.id)
-        if deadline is None:
-            self._deadlines[job.id] = time.monotonic() + self._grace
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        elif time.monotonic() > deadline:
-            kill_group(pid)
-
-    def _fill(self, lane: Lane) -> None:
-        lock = try_lock(home(self._workspace) / f".lane-{lane.name}.lock")
-        if lock is None:  # its job, or one that an earlier worker started there, still runs
-            return
-        try:
-            job = store.claim(self._workspace, gpu=lane.gpu)
-            if job is not None:
-                self._start(job, lane, lock)
-        finally:
-            os.close(lock)  # the child alone holds it now
-
-    def _start(self, job: Job, lane: Lane, lock: int) -> None:
-        more = {"D2C_JOB_DIR": str(job.path)}
-        if lane.visible is not None:
-            more["CUDA_VISIBLE_DEVICES"] = lane.visible
-        words = command([*job.argv, "--workspace", str(self._workspace.root), "--json"])
-        try:
-            with (job.path / "result.json").open("wb") as out, (job.path / "log.txt").open("ab") as log:
-                begin = "\n" if log.tell() else ""  # the bar of a killed attempt has no end of line
-                log.write(f"{begin}{MARK}{job.attempt}, {time.strftime('%Y-%m-%d %H:%M:%S')}, {lane.name}\n".encode())
-                log.flush()
-                child = start_gated(words, cwd=job.cwd, environ=environment(**more), lock=lock, out=out, log=log)
-        except OSError as problem:
-            where = f": {problem.filename}" if problem.filename else ""
-            error = f"could not be started: {problem.strerror}{where}"
-            finished = round(time.time(), 3)
-            store.change(
-                self._workspace, job.id, ["running", "cancelling"], state="failed", error=error, finished=finished
-            )
-            return
-        self._children[job.id] = child
-        try:
-            start = started_at(child.pid)
-            store.change(self._workspace, job.id, ["running", "cancelling"], pid=child.pid, pid_start=start)
-        except BaseException:
-            child.kill()  # it waits at the gate and has done nothing yet
-            raise
-        open_gate(child)
-        _say(f"{job.id}: started as process {child.pid} ({lane.name}, attempt {job.attempt})")
+            self._runner(job).forget(job)
+            say(f"{job.id}: {changes['state']} (return code {code}, attempt {job.attempt})")
 
 
 def _artifact(result: dict[str, object] | None) -> dict[str, str] | None:
@@ -211,8 +158,3 @@ def _wait_for(path: Path, seconds: float = 1.0) -> int | None:
     while (lock := try_lock(path)) is None and time.monotonic() < until:
         time.sleep(0.05)
     return lock
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-    sys.stderr.flush()

@@ -26,7 +26,8 @@ from pathlib import Path
 verb, what, *rest = sys.argv[1:]
 if verb == "jobs":
     from d2c.artifacts import Workspace
-    from d2c.jobs import worker
+    from d2c.jobs import cluster, worker
+    cluster.LOOK = cluster.SETTLE = 0.1
     sys.exit(not worker(Workspace(Path(rest[rest.index("--workspace") + 1])), idle_exit=0.5, poll=0.02, grace=0.3))
 here, root = Path(os.environ["D2C_JOB_DIR"]), Path(rest[rest.index("--workspace") + 1])
 assert rest[-1] == "--json"

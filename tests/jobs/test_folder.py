@@ -82,6 +82,15 @@ def test_a_record_that_makes_no_sense_names_its_file(queued: Queued, file: str, 
         load(path.parent)
 
 
+def test_a_state_that_an_earlier_d2c_wrote_is_read(queued: Queued) -> None:
+    job = queued("train", "x")
+    path = job.path / "state.json"
+    state = json.loads(path.read_text())
+    del state["slurm"]
+    path.write_text(json.dumps(state))
+    assert load(job.path) == job
+
+
 def log_of(job: Job, data: bytes) -> Job:
     (job.path / "log.txt").write_bytes(data)
     return job
