@@ -83,7 +83,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
 def _subject_help(verb: Verb) -> str:
     if not verb.takes:
-        return "folder of class folders, file.parquet, or demo:digits"
+        return "folder of class folders, file.parquet, wds:GLOB (tar shards), hf:OWNER/NAME, or demo:digits"
     return f"name, fingerprint or folder of an artifact among {' or '.join(verb.takes)}"
 
 

@@ -42,7 +42,7 @@ _TABLE = (
         "d2c.data.ingest",
         "ingest",
         "IngestConfig",
-        "Read a labelled set of images once: a folder of class folders, a .parquet, or demo:digits",
+        "Read a labelled set of images once: a folder, a .parquet, wds:, hf: or demo:digits",
     ),
     Verb(
         "score",

@@ -31,8 +31,8 @@ COPY_UP_TO = 2 * 1024**3  # bytes of encoded images that `store="auto"` copies
 class IngestConfig:
     """What to read of a source, and what to keep of it."""
 
-    image_column: str = option("", "Parquet column of images (bytes or paths); empty: guessed")
-    label_column: str = option("", "Parquet column of labels; empty: guessed")
+    image_column: str = option("", "Column of images (bytes or paths) in Parquet or hf:; empty: guessed")
+    label_column: str = option("", "Column of labels in Parquet or hf:; empty: guessed")
     split: str = option("", "Keep this split only (train, val …); empty: all of them")
     store: str = option(
         "auto",
@@ -57,10 +57,11 @@ def ingest(
 ) -> Artifact:
     """Read a labelled set of images once: every one is decoded, measured and given a thumbnail.
 
-    `source` is a folder of class folders (or of split folders that hold them), a Parquet file, or
-    `demo:digits`. Gives kind "datasets":
+    `source` is a folder of class folders (or of split folders that hold them), a Parquet file, `wds:GLOB`
+    (WebDataset shards), `hf:NAME` (Hugging Face, or a folder of its formats), or `demo:digits`. Gives kind
+    "datasets":
 
-    - `samples.parquet`: sample_id int64 (0…N−1 in the order of keys), label int32, key string, width and
+    - `samples.parquet`: sample_id int64 (0…N−1 in the order of keys, or of shards), label int32, key string, width and
       height int32 [px, upright], digest string (SHA-256 of the encoded bytes, 32 hex digits), split string
     - `classes.json`: names by label; integer labels keep their order, names are sorted
     - `images.parquet` (sample_id, file, offset, length) and, when copied, `images.bin`
@@ -77,7 +78,11 @@ def ingest(
     """
     config = configure(IngestConfig, config, options)
     found = open_source(
-        str(source), image_column=config.image_column, label_column=config.label_column, split=config.split
+        str(source),
+        image_column=config.image_column,
+        label_column=config.label_column,
+        split=config.split,
+        quiet=quiet,
     )
     if config.store == "reference" and found.root is None:
         raise D2CError(f"{source} is no folder of image files to refer to: use --store copy")

@@ -1,4 +1,4 @@
-"""Where labelled images come from: a folder of class folders, a Parquet file, the embedded digits."""
+"""Where labelled images come from: a folder of class folders, the embedded digits, and the way to the others."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ NO_LABEL = "no label"
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 DIGITS = "demo:digits"
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-EXPECTED = f"expected a folder of class folders, a .parquet file or {DIGITS}"
+EXPECTED = f"expected a folder of class folders, a .parquet file, wds:GLOB, hf:NAME or {DIGITS}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
     """One image of a source. `problem` is set where it is known to be unusable before it is read.
 
-    `label` is the source's own: a class folder's name, or a Parquet value. `size` is in bytes, −1 unknown.
+    `label` is the source's own: a class folder's name, or a column's value. `size` is in bytes, −1 unknown.
     """
 
     key: str
@@ -47,7 +47,7 @@ Read = Callable[[], bytes]
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A listed source. `entries` are sorted by key; `items()` walks them with a reader for each.
+    """A listed source. `entries` are sorted by key, or as shards hold them; `items()` walks them with a reader each.
 
     `identity` is a digest of the content that depends neither on place nor on time. `names` gives the class
     name of each label that occurs, in the order in which classes are numbered. `root` is set where images
@@ -70,12 +70,19 @@ class Source:
         return sum(max(entry.size, 0) for entry in self.entries)
 
 
-def open_source(origin: str, *, image_column: str = "", label_column: str = "", split: str = "") -> Source:
-    """List a source: a folder of class folders (or of split folders of these), a Parquet file, `demo:digits`.
+def open_source(
+    origin: str, *, image_column: str = "", label_column: str = "", split: str = "", quiet: bool = False
+) -> Source:
+    """List a source: a folder of class folders (or of split folders of these), a Parquet file, `wds:GLOB` (tar
+    shards), `hf:NAME` (of the Hugging Face hub, or a folder that `datasets` can read), `demo:digits`.
 
     Raises D2CError when there is nothing of the kind, no labels, or no such split; UsageError for a
     column given to something that has none.
     """
+    if origin.startswith("hf:"):
+        from d2c.data.hf import hugging_face
+
+        return hugging_face(origin.removeprefix("hf:"), origin, image_column, label_column, split, quiet)
     try:
         path = Path(origin).expanduser()
         is_file, is_folder = path.is_file(), origin != "" and path.is_dir()
@@ -86,7 +93,11 @@ def open_source(origin: str, *, image_column: str = "", label_column: str = "", 
 
         return parquet(path, origin, image_column, label_column, split)
     if image_column or label_column:
-        raise UsageError(f"{origin} is no Parquet file: --image-column and --label-column do not apply")
+        raise UsageError(f"{origin} has no columns: --image-column and --label-column do not apply")
+    if origin.startswith("wds:"):
+        from d2c.data.wds import webdataset
+
+        return webdataset(origin.removeprefix("wds:"), origin, split)
     if origin == DIGITS:
         return digits(split)
     if is_folder:
@@ -110,11 +121,11 @@ def folder(path: Path, origin: str, split: str = "") -> Source:
     entries: list[Entry] = []
     for prefix, part in groups:
         for name in _folders(path / prefix):
-            classes.add(_readable(name))
-            entries += _entries(path / prefix / name, f"{prefix}{name}/", _readable(name), part)
+            classes.add(readable(name))
+            entries += _entries(path / prefix / name, f"{prefix}{name}/", readable(name), part)
     for prefix, part in {("", ""), *groups}:
         loose = (e.name for e in _scan(path / prefix) if not _is_folder(e))
-        entries += (Entry(_readable(prefix + name), None, part, problem=LOOSE) for name in loose)
+        entries += (Entry(readable(prefix + name), None, part, problem=LOOSE) for name in loose)
     if not classes:
         parquets = any(entry.key.endswith(".parquet") for entry in entries)
         hint = "; a Parquet file is given by its own name" if parquets else ""
@@ -189,7 +200,7 @@ def _entries(
             return
         found = _scan(path)
     except (OSError, D2CError):
-        yield Entry(_readable(prefix.rstrip("/")), label, split, problem=UNREADABLE)
+        yield Entry(readable(prefix.rstrip("/")), label, split, problem=UNREADABLE)
         return
     for e in found:
         if _is_folder(e):
@@ -201,11 +212,11 @@ def _entries(
             problem = NOT_AN_IMAGE if not e.is_file() else EMPTY if size == 0 else ""
         except OSError:
             problem = UNREADABLE
-        if _readable(key) != key:
+        if readable(key) != key:
             problem = BAD_NAME
-        yield Entry(_readable(key), label, split, size, problem)
+        yield Entry(readable(key), label, split, size, problem)
 
 
-def _readable(name: str) -> str:
-    """The name itself, or with escapes for bytes that are not UTF-8."""
+def readable(name: str) -> str:
+    """A file's name itself, or with escapes for bytes that are not UTF-8."""
     return name.encode("utf-8", "backslashreplace").decode()

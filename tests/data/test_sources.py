@@ -111,15 +111,17 @@ def test_a_folder_without_labels_is_refused(tree, files, said):
 
 
 @pytest.mark.parametrize(
-    "origin", ["/no/such/place", "demo:faces", "hf:mnist", "", "x" * 5000, "~nobody-of-this-name/x"]
+    "origin", ["/no/such/place", "demo:faces", "s3:faces", "", "x" * 5000, "~nobody-of-this-name/x"]
 )
 def test_what_does_not_exist_is_refused_with_what_was_expected(origin):
-    with pytest.raises(D2CError, match=r"expected a folder of class folders, a \.parquet file or demo:digits"):
+    with pytest.raises(
+        D2CError, match=r"expected a folder of class folders, a \.parquet file, wds:GLOB, hf:NAME or demo:digits"
+    ):
         open_source(origin)
 
 
 def test_columns_belong_to_parquet(tree):
-    with pytest.raises(UsageError, match="no Parquet file"):
+    with pytest.raises(UsageError, match="has no columns"):
         open_source(str(tree({"cat/a.png": b"1"})), image_column="image")
 
 
