@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from d2c.config import configure
 from d2c.errors import D2CError
@@ -17,6 +17,9 @@ from d2c.select.hardest import hardest
 from d2c.select.interval import interval
 from d2c.select.medium import medium
 from d2c.select.random import random
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["STRATEGIES", "Choice", "ClassView", "Picks", "Ranking", "SelectConfig", "Strategy", "choose"]
 
@@ -125,6 +128,8 @@ class Choice:
     @cached_property
     def table(self) -> pd.DataFrame:
         """sample_id int64, label int32, rank int32, difficulty float32, order int32, reason: by order."""
+        import pandas as pd  # half a second to import: not before somebody wants a table
+
         pairs = zip(self._which.tolist(), self._turn.tolist(), strict=True)
         return pd.DataFrame(
             {

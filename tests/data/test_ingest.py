@@ -267,7 +267,7 @@ def test_odd_names_survive(tree, take, encode):
 
 
 def test_importing_the_room_loads_nothing_heavy():
-    heavy = ("torch", "timm", "sklearn", "datasets", "streamlit")
+    heavy = ("torch", "timm", "sklearn", "datasets", "streamlit", "pandas", "pyarrow")
     code = f"import sys, d2c.data, d2c.data.store, d2c.data.thumbnails; print(sorted(set({heavy}) & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
