@@ -30,11 +30,19 @@ class Plan:
     vision: str | None  # the file of vision tokens, None likewise
     vision_dim: int
     align_depth: int
+    alignment: float  # λ, 0 without vision tokens
     warnings: tuple[str, ...]
 
     def resolved(self) -> dict[str, Any]:
-        """What joins the recipe in place of the automatic values."""
-        return {"image_size": self.image_size, "lr": self.lr, "align_depth": self.align_depth}
+        """What joins the recipe in place of the automatic values, and of switches that have nothing to switch."""
+        return {
+            "image_size": self.image_size,
+            "lr": self.lr,
+            "use_text": self.text is not None,
+            "use_vision": self.vision is not None,
+            "alignment": self.alignment,
+            "align_depth": self.align_depth,
+        }
 
 
 def plan(data: Artifact, config: TrainConfig) -> Plan:
@@ -67,6 +75,7 @@ def plan(data: Artifact, config: TrainConfig) -> Plan:
         vision=vision,
         vision_dim=dim,
         align_depth=depth,
+        alignment=config.alignment if vision else 0.0,
         warnings=tuple(warnings),
     )
 
@@ -149,12 +158,13 @@ def _shape(data: Artifact, file: str, key: str) -> list[int] | None:
 
 
 def _sides(data: Artifact, most: int = 64) -> list[int]:
-    """Shorter sides of the images [px]; of a condensed set, which keeps no such column, of a few of them."""
+    """Shorter sides of the images [px]; of a condensed set the median that it states, or of a few of its images."""
     if data.kind == "datasets":
         table = data.table("samples.parquet", ["width", "height"])
         return [int(side) for side in table.min(axis=1)]
+    if "image_side" in data.facts:
+        return [int(data.facts["image_side"]["median"])]
     from d2c.data.store import Images
 
-    ids = data.table("subset.parquet", ["sample_id"])["sample_id"].tolist()
     images = Images(data)
-    return [min(images.image(i).size) for i in ids[:: max(1, len(ids) // most)]]
+    return [min(images.image(int(i)).size) for i in images.ids[:: max(1, len(images.ids) // most)]]

@@ -53,9 +53,9 @@ class TrainConfig:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {},
+    "demo": {"steps": 300, "lr": 3e-3, "warmup": 20, "time_limit": 170.0},
     "paper": {"model": "SiT-L/2", "steps": 100_000, "batch": 128, "lr": 1e-4},
-    "scorer": {"steps": 2_000, "use_text": False, "use_vision": False},
+    "scorer": {"steps": 300, "lr": 2e-3, "warmup": 20},
 }
 
 

@@ -102,3 +102,10 @@ def test_importing_and_estimating_needs_no_torch(made):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_switches_without_effect_leave_one_recipe(made):
+    data = made("datasets")
+    plain = plan(data, config()).resolved()
+    assert plain == plan(data, config(use_text=False, use_vision=False, alignment=0.9)).resolved()
+    assert (plain["use_text"], plain["use_vision"], plain["alignment"]) == (False, False, 0.0)
