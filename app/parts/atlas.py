@@ -54,7 +54,7 @@ class Atlas:
 
 
 def chart(atlas: Atlas) -> None:
-    """The map. A lasso or a box sets the polygons, a click picks an image, a double click clears."""
+    """The map. A lasso or a box sets the polygons, a click (while panning) picks an image, a double click clears."""
     view = (atlas.map.fingerprint, atlas.colour, _print(atlas.scores), _print(atlas.subset), atlas.only)
     if st.session_state.get(_VIEW) != view:
         st.session_state[_VIEW] = view
@@ -93,7 +93,11 @@ def selection_bar(atlas: Atlas, found: pd.DataFrame) -> None:
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             st.badge(f"{len(found):,} of {len(atlas.points):,}", icon=":material/filter_center_focus:", color="blue")
             narrowed = [word for word, on in (("lasso", polygons()), ("class", atlas.only)) if on]
-            hint = f"by {' and '.join(narrowed)}" if narrowed else "Draw round some points, or click one"
+            hint = (
+                f"by {' and '.join(narrowed)}"
+                if narrowed
+                else "Draw round some points to gather them; switch to Pan to click one"
+            )
             st.caption(hint, width="content")
         st.button(
             "Clear",
@@ -189,8 +193,6 @@ def _selected() -> None:
         _remember(shapes)
     elif points:
         state.pick_image(int(np.ravel(points[0]["customdata"])[0]))
-        if polygons():
-            _redraw()  # a click takes the lasso off the map; what was selected stays selected
     else:
         _remember([])
 
