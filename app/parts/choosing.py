@@ -33,7 +33,6 @@ TITLES = {
 def recipe_fields(scores: Artifact) -> SelectConfig:
     """The fields of a choice, all of them in the URL; they begin with what suits the classes' sizes."""
     sizes = np.diff(ranking.ranking(scores).starts)
-    uses = STRATEGIES[st.session_state.get("strategy") or "interval"].uses
     begin = SelectConfig()
     strategy = st.selectbox(
         "Strategy",
@@ -43,6 +42,7 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
         bind="query-params",
         help="How images are picked within each class, sorted from easy to hard",
     )
+    uses = STRATEGIES[strategy].uses
     per_class = _slider("Images per class", 1, int(sizes.max()), suggested(sizes), "per_class")
     interval, offset, seed = begin.interval, begin.offset, begin.seed
     if "interval" in uses:

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
 from app.places import PLACES, ROOT
 from d2c.artifacts import Artifact, Build, Workspace, produce
 from d2c.config import option
 from d2c.data import ingest
+from d2c.select import select
 
 
 @pytest.fixture
@@ -99,3 +102,52 @@ def samples(run: Artifact) -> Artifact:
         build.note(count=4)
 
     return produce(run.workspace, "samples", Recipe(), write, stem="small", name="drawn", parents=[run], quiet=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Stands for the configuration of scoring."""
+
+    scorer: str = option("", "")
+    evaluations: int = option(4, "")
+
+
+@pytest.fixture
+def scores(dataset: Artifact) -> Artifact:
+    """Scores of those pictures, the darkest the easiest, without a model."""
+
+    def write(build: Build) -> None:
+        ids = np.arange(12)
+        errors = (1 + ids[:, None] * np.linspace(0.1, 0.4, 4)).astype(np.float32)  # (N, K)
+        table = pd.DataFrame({"sample_id": ids, "label": (ids // 6).astype(np.int32), "difficulty": errors.mean(1)})
+        table.to_parquet(build.folder / "scores.parquet", index=False)
+        t = np.linspace(0.125, 0.875, 4, dtype=np.float32)
+        arrays = {"errors": errors, "timesteps": t, "alpha": t, "sigma": 1 - t}
+        save_file(arrays, build.folder / "errors.safetensors", {"weighting": "eps"})
+        by_class = {"0": 0.9, "1": 0.82}
+        build.note(images=12, evaluations=4, weighting="eps", reliability=0.86, reliability_by_class=by_class)
+        build.note(scorer={"name": "none"})
+
+    return produce(dataset.workspace, "scores", Judged(), write, stem="s", name="judged", parents=[dataset], quiet=True)
+
+
+@pytest.fixture
+def subset(scores: Artifact) -> Artifact:
+    """Every second of the four easiest of each class."""
+    return select(scores, per_class=2, interval=2, name="every-second", quiet=True)
+
+
+@pytest.fixture
+def atlas(dataset: Artifact) -> Artifact:
+    """A map of those pictures: class 0 on the left, class 1 on the right, ids upwards."""
+
+    def write(build: Build) -> None:
+        ids = np.arange(12)
+        x, y = (ids // 6).astype(np.float32), (ids % 6).astype(np.float32)
+        pd.DataFrame({"sample_id": ids, "x": x, "y": y}).to_parquet(build.folder / "map.parquet", index=False)
+        near = np.stack([(ids + 1) % 12, (ids + 2) % 12], axis=1)
+        distance = np.tile(np.array([0.1, 0.25], np.float32), (12, 1))
+        save_file({"ids": near, "distance": distance}, build.folder / "neighbours.safetensors")
+        build.note(images=12, method="pca", features="pixels")
+
+    return produce(dataset.workspace, "maps", Recipe(), write, stem="map", name="plan", parents=[dataset], quiet=True)
