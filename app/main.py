@@ -34,7 +34,6 @@ page = st.navigation(
     [
         st.Page(p.file, title=p.title, icon=f":material/{p.icon}:", help=p.purpose, default=p.name == "overview")
         for p in PLACES.values()
-        if p.file.exists()
     ],
     position="top",
 )

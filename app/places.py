@@ -19,6 +19,7 @@ class Place:
     title: str
     icon: str
     purpose: str
+    more: tuple[str, ...] = ()  # what docs/ says beyond the page's own section: a topic, or topic#Heading
 
     @property
     def file(self) -> Path:
@@ -30,17 +31,43 @@ PLACES = {
     place.name: place
     for place in (
         Place(
-            "overview", "Overview", "route", "From a labelled image set to a few images a diffusion model learns from."
+            "overview",
+            "Overview",
+            "route",
+            "From a labelled image set to a few images a diffusion model learns from.",
+            ("method", "artifacts"),
         ),
         Place("data", "Data", "photo_library", "Bring images in, and see what is in them."),
-        Place("difficulty", "Difficulty", "stacked_line_chart", "How hard each image is for a diffusion model."),
-        Place("select", "Select", "filter_alt", "Choose the few images that stand for the whole set."),
+        Place(
+            "difficulty",
+            "Difficulty",
+            "stacked_line_chart",
+            "How hard each image is for a diffusion model.",
+            ("method#Score", "method#Conventions"),
+        ),
+        Place(
+            "select",
+            "Select",
+            "filter_alt",
+            "Choose the few images that stand for the whole set.",
+            ("method#Select", "method#Attach"),
+        ),
         Place("explore", "Explore", "scatter_plot", "Walk through the images on a map of what they look like."),
         Place(
-            "train", "Train", "model_training", "Teach a diffusion transformer the condensed set, and watch it learn."
+            "train",
+            "Train",
+            "model_training",
+            "Teach a diffusion transformer the condensed set, and watch it learn.",
+            ("method#Train",),
         ),
-        Place("samples", "Samples", "auto_awesome", "Draw new images from a trained model, and judge them."),
-        Place("jobs", "Jobs", "checklist", "Everything that is computed in the background."),
+        Place(
+            "samples",
+            "Samples",
+            "auto_awesome",
+            "Draw new images from a trained model, and judge them.",
+            ("method#Judge",),
+        ),
+        Place("jobs", "Jobs", "checklist", "Everything that is computed in the background.", ("jobs",)),
     )
 }
 

@@ -62,7 +62,7 @@ def choose(
     if not found:
         return None
     key, names = PARAMETER[kind], [a.name for a in found]
-    asked = st.session_state.get(_LOOK_AT, {}).pop(kind, None) or _asked(kind)
+    asked = taken(kind) or _asked(kind)
     if asked in names:
         st.session_state[key] = asked
     if asked not in names:
@@ -90,9 +90,30 @@ def descends(artifact: Artifact, dataset: Artifact) -> bool:
     return artifact.fingerprint == dataset.fingerprint or derived(artifact, "origin", origin) == dataset.fingerprint
 
 
+def made_from(kind: str, parent: Artifact) -> list[Artifact]:
+    """The artifacts of a kind whose first parent is this one, oldest first."""
+    found = workspace().list(kind)
+    return [a for a in found if a.record["parents"] and a.record["parents"][0]["fingerprint"] == parent.fingerprint]
+
+
 def look_at(artifact: Artifact) -> None:
-    """Make an artifact the chosen one of its kind, from the next time its select box is drawn."""
-    st.session_state.setdefault(_LOOK_AT, {})[artifact.kind] = artifact.name
+    """Make an artifact and its first parent the chosen ones of their kinds, from when their boxes are drawn next."""
+    waiting = st.session_state.setdefault(_LOOK_AT, {})
+    waiting[artifact.kind] = artifact.name
+    for parent in artifact.record["parents"][:1]:
+        waiting[parent["kind"]] = parent["name"]
+
+
+def taken(kind: str) -> str | None:
+    """Like `wanted`, for a box of one's own: the name is given once."""
+    name: str | None = st.session_state.get(_LOOK_AT, {}).pop(kind, None)
+    return name
+
+
+def wanted(kind: str) -> str | None:
+    """The artifact of a kind that is to be looked at next, while its select box has not been drawn yet."""
+    name: str | None = st.session_state.get(_LOOK_AT, {}).get(kind)
+    return name
 
 
 def _asked(kind: str) -> str | None:

@@ -10,7 +10,7 @@ from app.parts.empty import empty
 from app.parts.header import page_header
 from d2c.data import IngestConfig
 
-page_header("data", docs="data")
+page_header("data")
 datasets = state.workspace().list("datasets")
 left, middle = st.columns([1, 3.4], gap="large")
 

@@ -10,7 +10,7 @@ from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.score import ScoreConfig
 
-page_header("difficulty", docs="difficulty")
+page_header("difficulty")
 if not state.workspace().list("datasets"):
     with empty(
         "No images yet",

@@ -9,7 +9,7 @@ from app.parts import atlas, cards, forms, jobs, mapping
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 
-page_header("explore", docs="explore")
+page_header("explore")
 workspace = state.workspace()
 if not workspace.list("datasets"):
     with empty(

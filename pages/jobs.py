@@ -11,7 +11,7 @@ from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c import jobs as queue
 
-page_header("jobs", docs="jobs")
+page_header("jobs")
 found = queue.jobs(state.workspace())
 if not found:
     with empty(

@@ -14,7 +14,7 @@ from app.places import PLACES
 from d2c import jobs as queue
 from d2c.explore.lineage import lineage
 
-page_header("overview", docs="method")
+page_header("overview")
 workspace = state.workspace()
 made = {stage.kind: stage.cards for stage in lineage(workspace) if stage.cards}
 live = queue.any_live(workspace)
@@ -41,8 +41,10 @@ if len(made.get("datasets", ())) > 1:
 def way() -> None:
     """The stages; while something runs, every two seconds."""
     opened = flow(stages(dataset))
-    if opened:
-        st.switch_page(PLACES[opened].file)
+    if opened is not None:
+        if opened.shows is not None and (made := workspace.find(*opened.shows)) is not None:
+            state.look_at(made)
+        st.switch_page(PLACES[opened.page].file)
 
 
 st.fragment(way, run_every=2 * jobs.EVERY if live else None)()

@@ -1,16 +1,15 @@
-"""Samples: draw images from a trained run, and look at them."""
+"""Samples: draw images from a trained run, look at them, and judge them."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from app import state
-from app.parts import forms, jobs, reports, runs, words
+from app.parts import drawing, jobs, reports, runs
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
-from d2c.diffusion.sample import SampleConfig
 
-page_header("samples", docs="samples")
+page_header("samples")
 finished = runs.generators()
 if not finished:
     with empty(
@@ -25,16 +24,28 @@ if not finished:
 left, middle = st.columns([1.15, 3.4], gap="large")
 with left:
     run = state.choose("runs", among=finished)
-    config = forms.config_form(SampleConfig, key="sample", columns=2, hide=("classes",))
-    names = state.classes(run)
-    some = st.multiselect("Classes", names, key="sample_names", persist_state="session", placeholder="All classes")
-    if config is not None:
-        more = [f"--classes={','.join(some)}"] if some else []
-        argv = forms.words_of("sample", f"runs/{run.name}", config, *more)
-        jobs.start_button("Draw images", argv, f"Draw {words.many(config.count, 'image')}", key="sample_go")
-        forms.command_preview(argv)
+    if state.wanted("reports"):
+        st.session_state["view"] = "Report"
+    elif state.wanted("samples"):
+        st.session_state["view"] = "Images"
+    view = st.segmented_control(
+        "View",
+        ["Images", "Report"],
+        default="Images",
+        required=True,
+        key="view",
+        bind="query-params",
+        label_visibility="collapsed",
+        width="stretch",
+    )
+    if view == "Report":
+        command = reports.judge_form(run)
+    else:
+        drawing.draw_form(run)
 
 with middle:
     jobs.panel(key="samples", verbs=("sample", "evaluate"), unfinished=True, limit=3)
-    drawn = [s for s in state.workspace().list("samples") if s.record["parents"][0]["fingerprint"] == run.fingerprint]
-    reports.sample_gallery(drawn, names)
+    if view == "Report":
+        reports.judged(run, command)
+    else:
+        drawing.sample_gallery(run)

@@ -10,7 +10,7 @@ from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
 
-page_header("select", docs="select")
+page_header("select")
 if not state.workspace().list("scores"):
     with empty(
         "Nothing to choose from yet",

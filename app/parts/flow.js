@@ -11,7 +11,7 @@ export default function (component) {
     const item = root.children[i]
     const button = item.firstElementChild
     item.dataset.state = stage.state
-    button.dataset.page = stage.page
+    button.dataset.at = i
     button.setAttribute("aria-label", [stage.title, stage.word, stage.value, stage.unit, stage.note].filter(Boolean).join(", "))
     const set = (selector, text) => {
       const node = item.querySelector(selector)
@@ -32,7 +32,7 @@ export default function (component) {
 
   root.onclick = (event) => {
     const button = event.target.closest("button")
-    if (button) setTriggerValue("opened", button.dataset.page)
+    if (button) setTriggerValue("opened", Number(button.dataset.at))
   }
 }
 

@@ -25,7 +25,8 @@ class Stage:
 
     `picture` is an address; without one the icon stands in its place. With `tiles` it is a sprite of so many
     tiles, four in a row, which are drawn apart. `value` is the stage's largest number, `unit` what that
-    counts, `note` one more line. `share` is a running stage's progress in 0…1.
+    counts, `note` one more line. `share` is a running stage's progress in 0…1. `shows` is the kind and the
+    name of the artifact that all this is about.
     """
 
     page: str
@@ -38,13 +39,14 @@ class Stage:
     picture: str = ""
     tiles: int = 0
     share: float | None = None
+    shows: tuple[str, str] | None = None
 
 
-def flow(stages: Sequence[Stage], *, key: str = "flow") -> str | None:
-    """Draw the stages; the page of the one that was just pressed, or None."""
+def flow(stages: Sequence[Stage], *, key: str = "flow") -> Stage | None:
+    """Draw the stages; the one that was just pressed, or None."""
     data = [
         {**dataclasses.asdict(stage), "word": STATES[stage.state][0], "sign": STATES[stage.state][1]}
         for stage in stages
     ]
     result = _FLOW(key=key, data={"stages": data}, on_opened_change=lambda: None)
-    return None if result.opened is None else str(result.opened)
+    return None if result.opened is None else stages[int(result.opened)]

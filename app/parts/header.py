@@ -5,11 +5,11 @@ from __future__ import annotations
 import streamlit as st
 
 from app.parts import jobs
-from app.places import PLACES, ROOT
+from app.places import PLACES, ROOT, Place
 
 
-def page_header(name: str, docs: str = "") -> None:
-    """Title and one-sentence purpose of a page; beside them what runs, and the topic of `docs/` on it."""
+def page_header(name: str) -> None:
+    """Title and one-sentence purpose of a page; beside them what runs, and what `docs/` says of it."""
     place = PLACES[name]
     left, right = st.columns([3, 2], vertical_alignment="center")
     with left, st.container(gap=None):
@@ -18,19 +18,28 @@ def page_header(name: str, docs: str = "") -> None:
     with right, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
         if name != "jobs":
             jobs.chip_live()
-        if docs and (ROOT / "docs" / f"{docs}.md").is_file():
-            st.button("How this works", icon=":material/menu_book:", type="tertiary", on_click=_open, args=(docs,))
-    if st.session_state.pop("_docs", None) == docs != "":
-        _explain(place.title, docs)
+        if st.button("How this works", icon=":material/menu_book:", type="tertiary", key="how"):
+            _explain(place)
 
 
-def _open(topic: str) -> None:
-    st.session_state["_docs"] = topic
+def section(topic: str, heading: str = "") -> str:
+    """What a topic of `docs/` says under a heading of the second level, without the heading; or all of it."""
+    text = (ROOT / "docs" / f"{topic}.md").read_text(encoding="utf-8")
+    if not heading:
+        return text.partition("\n")[2].strip()
+    after = text.partition(f"\n## {heading}\n")[2]
+    return after.partition("\n## ")[0].strip()
 
 
-def _explain(title: str, topic: str) -> None:
-    @st.dialog(f"{title}: how it works", width="large", icon=":material/menu_book:")
+def _explain(place: Place) -> None:
+    @st.dialog(f"{place.title}: how it works", width="large", icon=":material/menu_book:")
     def show() -> None:
-        st.markdown((ROOT / "docs" / f"{topic}.md").read_text())
+        st.markdown(section("app", place.title))
+        for topic, _, heading in (of.partition("#") for of in place.more):
+            with st.expander(heading or topic.capitalize(), icon=":material/article:"):
+                st.markdown(section(topic, heading))
+                st.caption(f"docs/{topic}.md")
+        with st.expander("Links and keyboard", icon=":material/keyboard:"):
+            st.markdown(section("app", "Links") + "\n\n" + section("app", "Keyboard"))
 
     show()

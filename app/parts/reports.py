@@ -1,49 +1,209 @@
-"""What a run draws."""
+"""Judging a run: the form, and a report in plain words, each number beside what real images get."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import streamlit as st
 
 from app import state
-from app.parts import cards, words
-from app.parts.gallery import Tile, gallery
-from app.places import picture
+from app.parts import cards, charts, forms, jobs, words
+from app.parts.empty import empty
+from app.parts.nearest import Pair, nearest_pairs
+from app.places import picture, thumb
 from d2c.artifacts import Artifact
+from d2c.errors import D2CError
+from d2c.evaluate import EvaluateConfig
 
-MOST = 200  # pictures on a page
+ROWS = {
+    "samples": ("**These samples**", ""),
+    "held_out": ("Real images, held out", "the floor: what real images get"),
+    "copies": ("Training images, shown again", "what a copy machine gets"),
+}
+SPACES = {"pixels": "By pixels", "features": "By features"}
+SHOWN = 24  # nearest pairs
+_NOT_FID = (
+    "**This is not FID.** FD-classifier and KID-classifier are measured on features of the classifier trained here, "
+    "not on Inception's: compare them between runs on this data set, never with published numbers."
+)
+Command = tuple[list[str], str]
 
 
-def sample_gallery(drawn: Sequence[Artifact], names: Sequence[str]) -> None:
-    """The images of one drawing out of several, by class."""
-    if not drawn:
-        st.caption(":material/auto_awesome: Nothing has been drawn from this run yet: set the form and draw.")
+def judge_form(run: Artifact) -> Command | None:
+    """How a run is judged; the command and its title, or None when it cannot be given."""
+    config = forms.config_form(EvaluateConfig, key="evaluate", columns=2)
+    if config is None:
+        return None
+    argv, title = forms.words_of("evaluate", f"runs/{run.name}", config), f"Judge {run.name}"
+    known = bool(state.made_from("reports", run))
+    jobs.start_button("Judge this run", argv, title, key="evaluate_go", primary=known)
+    forms.command_preview(argv)
+    return argv, title
+
+
+def judged(run: Artifact, command: Command | None) -> None:
+    """What a report says of a run; without one, the button that makes it."""
+    found = state.made_from("reports", run)
+    if not found:
+        if command is not None and not any(job.verb == "evaluate" for job in jobs.live_jobs()):
+            with empty(
+                "Not judged yet",
+                "A classifier trained on the whole data set reads what the run draws, and measures how far it is from "
+                "real images and whether it copies. The classifier is trained once.",
+                icon="balance",
+                key="no_report",
+            ):
+                jobs.start_button("Judge this run", *command, key="first_report")
         return
-    left, right = st.columns([2, 1])
-    with left:
-        samples = state.choose("samples", among=drawn, label="Drawing")
-    with right:
-        picked = st.selectbox("Show", ["All classes", *names], key="sample_class", bind="query-params")
-    label = names.index(picked) if picked in names else None
-    gallery(_tiles(samples, label, names), key="drawn", label="Generated images", size=72)
-    recipe = samples.recipe
-    st.caption(
-        f"Guidance {words.number(float(recipe['guidance']))}, {recipe['steps']} {recipe['solver']} steps, "
-        f"seed {recipe['seed']}. The image of a number depends on the seed and the number alone."
+    report = state.choose("reports", among=found)
+    said = state.json(report, "report.json")
+    rows = {row["row"]: row for row in said["rows"]}
+    st.markdown(f"### {_headline(rows['samples'], said['extractor'])}")
+    if said["warnings"]:
+        lines = [f"{words.plain(line[:1].upper() + line[1:])}." for line in said["warnings"]]
+        text = lines[0] if len(lines) == 1 else "\n".join(f"- {line}" for line in lines)
+        st.warning(text, icon=":material/warning:")
+    st.markdown(_table(rows), width="stretch")
+    st.info(_NOT_FID, icon=":material/info:")
+    _by_class(report, said["extractor"]["held_out_accuracy"])
+    _nearness(report, run, said["nearest"])
+    _small_print(said)
+    cards.provenance(report)
+
+
+def _headline(samples: Mapping[str, Any], extractor: Mapping[str, Any]) -> str:
+    """What matters first: how many are read as asked, and how well the reader reads."""
+    known = extractor["held_out_accuracy"]
+    reader = f"It reads {words.percent(known)} of real held-out images right." if known is not None else ""
+    return (
+        f"The classifier reads {_share(samples['accuracy'])} of {words.many(samples['images'], 'sample')} "
+        f"as the class asked for. {reader}"
     )
-    cards.provenance(samples)
 
 
-def _tiles(samples: Artifact, label: int | None, names: Sequence[str]) -> list[Tile]:
-    def make() -> list[Tile]:
-        table = state.table(samples, "samples.parquet")
-        rows = table if label is None else table[table["label"] == label]
-        rows = rows.sort_values(["label", "index"], kind="stable").head(MOST)
+def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = ["| | Images | Read as asked | FD‑classifier | KID‑classifier |", "|:---|---:|---:|---:|---:|"]
+    for key, (name, meaning) in ROWS.items():
+        row = rows[key]
+        kid = "–" if row["kid"] is None else f"{_three(row['kid'])} ± {_three(row['kid_spread'])}"
+        label = f"{name} :small[:gray[{meaning}]]" if meaning else name
+        cells = [label, words.count(row["images"]), _share(row["accuracy"]), _three(row["fd"]), kid]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _by_class(report: Artifact, known: float | None) -> None:
+    table = state.table(report, "per_class.parquet")
+    there = table[table["samples"] > 0]
+    st.subheader("Read as asked, class by class", anchor=False)
+    figure = charts.bars([str(n) for n in there["class"]], there["accuracy"].to_numpy(), y="Read as asked", height=220)
+    figure.update_traces(hovertemplate="%{x}<br>%{y:.1%}<extra></extra>")
+    figure.update_yaxes(tickformat=".0%", range=[0, 1.04])
+    if known is not None:
+        note = {"annotation_text": f"real held-out images {words.percent(known)}", "annotation_position": "top right"}
+        figure.add_hline(y=known, line={"dash": "dot", "width": 1.5, "color": charts.CONTRAST}, **note)
+    worst = there.loc[there["accuracy"].idxmin()]
+    charts.show(
+        figure, key="report_classes", alt=f"Lowest: {worst['class']}, {words.percent(float(worst['accuracy']))}"
+    )
+
+
+def _nearness(report: Artifact, run: Artifact, near: Mapping[str, Any]) -> None:
+    st.subheader("Does it copy?", anchor=False)
+    space = st.segmented_control(
+        "Distance",
+        list(SPACES),
+        default="pixels",
+        required=True,
+        format_func=SPACES.__getitem__,
+        key="near",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+    found, unit = near[space], "0 is the same image, 1 is black against white" if space == "pixels" else "Euclidean"
+    left, right = st.columns([1, 1.9], gap="large")
+    column = f"distance_{space}"
+    with left:
+        st.markdown(_closeness(found, near))
+        distances = state.table(report, "nearest.parquet")[column].to_numpy()
+        counts, edges = np.histogram(distances, bins=24, range=(0, float(distances.max()) * 1.05 or 1.0))
+        figure = charts.histogram(edges, counts, x="Distance to the nearest training image", height=230)
+        if found["held_out_median"] is not None:
+            note = {"annotation_text": "real images", "annotation_position": "top left"}
+            figure.add_vline(
+                x=found["held_out_median"], line={"dash": "dot", "width": 1.5, "color": charts.CONTRAST}, **note
+            )
+        charts.show(
+            figure, key="report_near", alt=f"Distances of {len(distances):,} samples, median {found['median']:.3g}"
+        )
+        st.caption(f"{'Root mean square difference of pixels' if space == 'pixels' else 'On the features'}: {unit}.")
+    with right:
+        st.caption("The closest pairs: sample left, training image right, and their distance.")
+        pairs = _pairs(report, run, column)
+        if pairs:
+            nearest_pairs(pairs, key="pairs", label="Samples beside their nearest training images")
+        else:
+            st.image(str(report.path / "grid.webp"), alt="Samples beside their nearest training images")
+
+
+def _closeness(found: Mapping[str, Any], near: Mapping[str, Any]) -> str:
+    """How near the training images lie, beside real images that were not trained on."""
+    hit = f"{words.count(found['hit'])} of {words.many(near['training_images'], 'training image')}"
+    reached = f"{hit} are nearest to some sample."
+    if found["ratio"] is None:
+        return f"The median distance of a sample to its nearest training image is {_three(found['median'])}. {reached}"
+    return (
+        f"The samples lie **{found['ratio']:.2f} times as far** from their nearest training image as real held-out "
+        f"images do (median {_three(found['median'])} beside {_three(found['held_out_median'])}). "
+        f"Near 0 is a copy machine, near 1 a good model. {reached}"
+    )
+
+
+def _pairs(report: Artifact, run: Artifact, column: str) -> Sequence[Pair]:
+    """The closest pairs; none when what they show is not in the workspace."""
+
+    def make() -> list[Pair]:
+        table = report.table("nearest.parquet").nsmallest(SHOWN, column)
+        files = report.parent("samples").table("samples.parquet").set_index("index")["file"]
+        samples, dataset = report.parent("samples"), run.parent("datasets")
+        names, other = state.classes(run), "sample_id" if column == "distance_pixels" else "sample_id_features"
         return [
-            Tile(int(r.index_), picture(samples, r.file), str(names[r.label]), f"Sample {r.index_}, {names[r.label]}")
-            for r in rows.rename(columns={"index": "index_"}).itertuples()
+            Pair(
+                picture(samples, files[row["index"]]),
+                thumb(dataset, int(row[other])),
+                _three(row[column]),
+                f"Sample {row['index']:.0f}, {names[int(row['label'])]}, and training image {row[other]:.0f}",
+            )
+            for row in table.to_dict("records")
         ]
 
-    tiles: list[Tile] = state.derived(samples, f"tiles of {label}", make)
-    return tiles
+    try:
+        pairs: Sequence[Pair] = state.derived(report, f"pairs {column}", make)
+    except D2CError:
+        return []
+    return pairs
+
+
+def _small_print(said: Mapping[str, Any]) -> None:
+    drawn, judge = said["samples"], said["extractor"]
+    st.caption(
+        f"Drawn with {drawn['steps']} {drawn['solver']} steps, guidance {words.number(float(drawn['guidance']))}, "
+        f"seed {drawn['seed']}. Compared with {words.many(said['reference']['images'], 'image')} of "
+        f"{words.plain(said['reference']['dataset'])}. Classifier: {words.plain(judge['what'])}, "
+        f"at {judge['side']} px; kept as {words.plain(judge['run'])}."
+    )
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else words.percent(value)
+
+
+def _three(value: float | None) -> str:
+    """Three significant digits, and no more than three decimals: 0.0816 → 0.082, 41.27 → 41.3."""
+    if value is None:
+        return "–"
+    size = abs(value)
+    text = f"{size:.3f}" if size < 1 else f"{size:#.3g}" if size < 99.95 else f"{size:,.0f}"
+    return f"−{text}" if value < 0 else text

@@ -53,6 +53,7 @@ def _stage(
             shown = tell(found[-1])
         except (D2CError, OSError, KeyError, ValueError):  # an artifact copied here without its parents, or in part
             shown = {"note": found[-1].name}
+    made = (kind, found[-1].name) if found else None
     job = live.get(verb) or live.get("demo") if not found or verb in live else None
     if job is not None:
         progress = (job.progress() or {}) if job.verb == verb else {}
@@ -61,8 +62,8 @@ def _stage(
             "Waits for its turn" if job.verb == verb else "Part of the demo"
         )
         how = "running" if job.state == "running" and job.verb == verb else "queued"
-        return Stage(page, title, icon, how, share=share, **{**shown, "note": note})
-    return Stage(page, title, icon, "ready" if found else "missing", **shown)
+        return Stage(page, title, icon, how, share=share, shows=made, **{**shown, "note": note})
+    return Stage(page, title, icon, "ready" if found else "missing", shows=made, **shown)
 
 
 def _dataset(dataset: Artifact) -> Mapping[str, Any]:
@@ -107,11 +108,15 @@ def _subset(subset: Artifact) -> Mapping[str, Any]:
 
 def _condensed(condensed: Artifact) -> Mapping[str, Any]:
     facts = condensed.facts
+    ids = state.derived(
+        condensed, "overview", lambda: _spread(condensed.table("subset.parquet")["sample_id"].tolist()[1:])
+    )
     meaning = "" if facts.get("text", {}).get("meaningful", True) else " (text without meaning)"
     return {
         "value": words.size(condensed.record["bytes"]),
         "unit": "complete",
         "note": f"Text {facts['text']['encoder']}, vision {facts['vision']['encoder']}{meaning}",
+        **_mosaic(condensed.parent("datasets"), ids),
     }
 
 

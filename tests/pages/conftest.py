@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,3 +152,44 @@ def atlas(dataset: Artifact) -> Artifact:
         build.note(images=12, method="pca", features="pixels")
 
     return produce(dataset.workspace, "maps", Recipe(), write, stem="map", name="plan", parents=[dataset], quiet=True)
+
+
+@pytest.fixture
+def report(samples: Artifact) -> Artifact:
+    """What `d2c evaluate` says of those images."""
+    near = {"median": 0.12, "held_out_median": 0.15, "ratio": 0.8, "first_percentile": None, "share_below": None}
+    rows = [("samples", 4, 41.27, 0.5), ("held_out", 4, 3.5, 1.0), ("copies", 4, 60.0, 1.0)]
+    said = {
+        "extractor": {"what": "a small CNN", "run": "judge", "side": 16, "held_out_accuracy": 0.986},
+        "reference": {"dataset": "shades", "images": 12},
+        "samples": {"steps": 40, "solver": "heun", "guidance": 1.5, "seed": 0},
+        "rows": [
+            {
+                "row": r,
+                "images": n,
+                "fd": fd,
+                "kid": None if r == "copies" else 0.01,
+                "kid_spread": 0.002,
+                "accuracy": a,
+            }
+            for r, n, fd, a in rows
+        ],
+        "nearest": {s: {**near, "hit": 3} for s in ("pixels", "features")}
+        | {"held_out_images": 6, "training_images": 6},
+        "warnings": ["4 samples: FD is biased upwards below 1,000"],
+    }
+
+    def write(build: Build) -> None:
+        (build.folder / "report.json").write_text(json.dumps(said))
+        pairs = pd.DataFrame({"index": range(4), "label": [0, 1, 0, 1], "sample_id": [3, 7, 2, 9]})
+        pairs = pairs.assign(distance_pixels=[0.3, 0.1, 0.2, 0.05], sample_id_features=0, distance_features=1.5)
+        pairs.to_parquet(build.folder / "nearest.parquet", index=False)
+        by_class = {"label": [0, 1], "class": ["dark", "light"], "samples": [2, 2], "accuracy": [0.0, 1.0]}
+        pd.DataFrame(by_class).to_parquet(build.folder / "per_class.parquet", index=False)
+        Image.new("L", (32, 32)).save(build.folder / "grid.webp")
+        build.note(accuracy=0.5, fd=41.27, fd_name="FD-classifier", warnings=said["warnings"])
+
+    parents = [samples.parent("runs"), samples]
+    return produce(
+        samples.workspace, "reports", Recipe(), write, stem="small", name="judged", parents=parents, quiet=True
+    )
