@@ -12,6 +12,25 @@ EXACT = 200_000  # images up to which every pair is compared
 FEWEST = 5  # images that UMAP's neighbourhood graph needs to mean anything
 
 
+def pooled(tokens: Floats, cells: int) -> Floats:
+    """Tokens [B, g², D] of a g × g grid averaged in cells × cells boxes: [B, cells², D]. Boxes may share a token."""
+    grid = round(tokens.shape[1] ** 0.5)
+    cells = min(cells, grid)
+    edges = np.arange(grid + 1) * cells / grid  # token i covers edges[i]…edges[i + 1] of the axis of boxes
+    boxes = np.arange(cells)[:, None]
+    weight = np.clip(
+        np.minimum(edges[1:], boxes + 1) - np.maximum(edges[:-1], boxes), 0, None
+    )  # (cells, g), rows sum to 1
+    square = tokens.reshape(len(tokens), grid, grid, -1)
+    found = np.einsum("ka,lb,nabd->nkld", weight, weight, square, optimize=True)
+    return np.asarray(found.reshape(len(tokens), cells * cells, -1), np.float32)
+
+
+def projection(dim: int, to: int, seed: int) -> Floats:
+    """A Gaussian matrix [dim, to] that keeps distances to about 1/√(2·to) (Johnson & Lindenstrauss 1984)."""
+    return np.asarray(np.random.default_rng(seed).normal(size=(dim, to)) / np.sqrt(to), np.float32)
+
+
 def centred_unit(features: Floats) -> Floats:
     """Features [N, D] less their mean, each of unit length; one that is the mean itself stays zero."""
     centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)

@@ -42,8 +42,9 @@ def map_(
 
     `parent` is a data set of N images. Gives kind "maps", each with row i = sample_id i:
     `map.parquet`: sample_id int64, x, y float32;
-    `features.safetensors`: features float16 [N, D], the encoder's tokens averaged over positions, less their
-    mean over the data set (what all images share would make all alike), of unit length;
+    `features.safetensors`: features float16 [N, D], the encoder's tokens averaged over positions (the scorer's in
+    4 × 4 cells, then projected to 512 numbers), less their mean over the data set (what all images share would
+    make all alike), of unit length;
     `neighbours.safetensors`: ids int64 [N, k], distance float32 [N, k] = 1 − cosine, nearest first, self left out.
     Facts: images, method, features, dims, neighbours, exact (whether the neighbours are), note, source, warnings.
 

@@ -13,19 +13,21 @@ from safetensors.numpy import save_file
 from d2c.artifacts import Artifact, Build
 from d2c.data.store import labels_of, pixels
 from d2c.errors import D2CError
-from d2c.explore.layout import FEWEST, centred_unit, nearest_neighbours, pca_layout, umap_layout
+from d2c.explore.layout import FEWEST, centred_unit, nearest_neighbours, pca_layout, pooled, projection, umap_layout
 
 if TYPE_CHECKING:
     from d2c.explore.map import MapConfig
 
 READ = 1024  # images decoded at a time
 PIXEL_SIDE = 16  # px to which `pixels` shrinks an image
+# A denoiser's tokens say what is where, and their mean over all places forgets it: of the digits 83 % have a nearest
+# neighbour of their own class by one mean, 97 % by means in 4 × 4 cells. A semantic encoder's one mean does.
+CELLS, WIDTH = 4, 512  # of the scorer's features: cells along a side, and the numbers they are projected to
 
 
 class Encoder(Protocol):
     """Images in, tokens out: the part of `d2c.attach.vision.VisionEncoder` that a map needs."""
 
-    dim: int
     image_size: int
     channels: int
     note: str
@@ -43,7 +45,7 @@ class Pixels:
     image_size = PIXEL_SIDE
 
     def __init__(self, channels: int) -> None:
-        self.channels, self.dim = channels, channels * PIXEL_SIDE**2
+        self.channels = channels
 
     def encode(self, images: np.ndarray) -> np.ndarray:
         """The pixels in 0…1 as tokens [B, 1, C·S²]."""
@@ -74,7 +76,7 @@ def write_map(build: Build, dataset: Artifact, config: MapConfig, extra: Mapping
         images=len(ids),
         method=method,
         features=config.features,
-        dims=encoder.dim,
+        dims=unit.shape[1],
         neighbours=near.shape[1],
         exact=exact,
         note=encoder.note,
@@ -113,9 +115,14 @@ _PART = "features.f32"  # rows so far, raw, so that an interrupted call goes on
 
 
 def _features(build: Build, dataset: Artifact, config: MapConfig, encoder: Encoder, rows: int) -> NDArray[np.float32]:
-    """Tokens averaged over positions [N, D] float32, row i = sample_id i."""
+    """One row of features an image [N, D] float32, row i = sample_id i."""
     part = build.folder / _PART
-    row_bytes = 4 * encoder.dim
+    cells = CELLS if config.features == "scorer" else 1
+    probe = np.zeros((1, encoder.channels, encoder.image_size, encoder.image_size), np.uint8)
+    dims = pooled(encoder.encode(probe), cells).size
+    matrix = projection(dims, WIDTH, config.seed) if config.features == "scorer" and dims > WIDTH else None
+    dims = dims if matrix is None else WIDTH
+    row_bytes = 4 * dims
     done = part.stat().st_size // row_bytes if part.is_file() else 0
     size = config.batch_size or (256 if build.device.startswith("cuda") else 64)
     build.progress.stage("features", rows, "image", done=done)
@@ -125,8 +132,9 @@ def _features(build: Build, dataset: Artifact, config: MapConfig, encoder: Encod
             ids = range(start, min(start + READ, rows))
             images = pixels(dataset, ids, encoder.image_size, encoder.channels, workers=config.workers or None)
             for first in range(0, len(images), size):
-                pooled = encoder.encode(images[first : first + size]).mean(axis=1)
-                out.write(pooled.astype("<f4").tobytes())
+                tokens = encoder.encode(images[first : first + size])
+                found = pooled(tokens, cells).reshape(len(tokens), -1)
+                out.write((found if matrix is None else found @ matrix).astype("<f4").tobytes())
                 out.flush()
-                build.progress.advance(len(pooled))
-    return np.fromfile(part, "<f4").reshape(rows, encoder.dim)
+                build.progress.advance(len(tokens))
+    return np.fromfile(part, "<f4").reshape(rows, dims)

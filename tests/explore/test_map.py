@@ -7,6 +7,7 @@ import pytest
 
 from d2c.data.store import pixels
 from d2c.errors import Cancelled, D2CError, UsageError
+from d2c.explore.layout import projection
 from d2c.explore.map import MapConfig, map_, relevant
 from d2c.explore.neighbours import near_duplicates, neighbours_of
 
@@ -59,7 +60,7 @@ def test_features_do_not_depend_on_the_batch(dataset, scorer_file):
     )
 
 
-def test_scorer_features_are_the_pooled_tokens_of_the_attached_encoder(dataset, scorer_file):
+def test_scorer_features_are_the_projected_tokens_of_the_attached_encoder(dataset, scorer_file):
     import torch
 
     from d2c.attach.scorer import ScorerVision
@@ -67,11 +68,12 @@ def test_scorer_features_are_the_pooled_tokens_of_the_attached_encoder(dataset, 
 
     made = make(dataset, scorer=str(scorer_file), method="pca", precision="fp32")
     vision = ScorerVision(load_model(scorer_file), source="", seed=0, device=torch.device("cpu"), precision="fp32")
-    pooled = vision.encode(pixels(dataset, range(24), 8, 1)).mean(1).astype(np.float64)
-    expected = pooled - pooled.mean(0)
+    tokens = vision.encode(pixels(dataset, range(24), 8, 1)).astype(np.float64)  # 4 × 4 of them: a cell each
+    expected = tokens.reshape(24, -1) - tokens.reshape(24, -1).mean(0)
+    expected = expected @ projection(16 * 192, 512, 0)
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(made.arrays("features.safetensors")["features"], expected, atol=2e-3)
-    assert made.facts["dims"] == 192
+    assert made.facts["dims"] == 512
     assert made.recipe["scorer"] == "tiny"
 
 
