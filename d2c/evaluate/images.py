@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from d2c.artifacts import Artifact
-from d2c.data.store import pixels
+from d2c.data.store import Images, pixels
 from d2c.errors import D2CError
 from d2c.progress import Progress
 
@@ -35,10 +35,11 @@ def real_images(
     progress: Progress | None = None,
 ) -> Pictures:
     """Images of a data set or a condensed set [n, channels, side, side], in the order of `sample_ids`."""
+    stored = Images(artifact)
     out = np.empty((len(sample_ids), channels, side, side), np.uint8)
     for start in range(0, len(sample_ids), READ):
         ids = sample_ids[start : start + READ]
-        out[start : start + READ] = shrink(pixels(artifact, ids, image_size, channels, progress=progress), side)
+        out[start : start + READ] = shrink(pixels(stored, ids, image_size, channels, progress=progress), side)
     return out
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from d2c.artifacts import Artifact, Build
-from d2c.data.store import labels_of, pixels
+from d2c.data.store import Images, labels_of, pixels
 from d2c.errors import D2CError
 from d2c.explore.layout import FEWEST, centred_unit, nearest_neighbours, pca_layout, pooled, projection, umap_layout
 
@@ -116,7 +116,7 @@ _PART = "features.f32"  # rows so far, raw, so that an interrupted call goes on
 
 def _features(build: Build, dataset: Artifact, config: MapConfig, encoder: Encoder, rows: int) -> NDArray[np.float32]:
     """One row of features an image [N, D] float32, row i = sample_id i."""
-    part = build.folder / _PART
+    part, stored = build.folder / _PART, Images(dataset)
     cells = CELLS if config.features == "scorer" else 1
     probe = np.zeros((1, encoder.channels, encoder.image_size, encoder.image_size), np.uint8)
     dims = pooled(encoder.encode(probe), cells).size
@@ -130,7 +130,7 @@ def _features(build: Build, dataset: Artifact, config: MapConfig, encoder: Encod
         out.truncate(done * row_bytes)
         for start in range(done, rows, READ):
             ids = range(start, min(start + READ, rows))
-            images = pixels(dataset, ids, encoder.image_size, encoder.channels, workers=config.workers or None)
+            images = pixels(stored, ids, encoder.image_size, encoder.channels, workers=config.workers or None)
             for first in range(0, len(images), size):
                 tokens = encoder.encode(images[first : first + size])
                 found = pooled(tokens, cells).reshape(len(tokens), -1)
