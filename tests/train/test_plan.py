@@ -29,7 +29,8 @@ def test_auto_size_in_pixel_space(side, size):
 
 
 def test_auto_rate_is_the_papers_from_b_up():
-    assert auto_lr("SiT-Ti/2") > auto_lr("DiT-B/4") == auto_lr("SiT-XL/2") == 1e-4
+    assert auto_lr("DiT-B/4") == auto_lr("SiT-XL/2") == 1e-4
+    assert auto_lr("SiT-Ti/2") == 4 * auto_lr("DiT-S/8") == 1.6e-3
 
 
 def test_everything_attached_is_used(made):
