@@ -96,7 +96,7 @@ def selection_bar(atlas: Atlas, found: pd.DataFrame) -> None:
             hint = (
                 f"by {' and '.join(narrowed)}"
                 if narrowed
-                else "Draw round some points to gather them; switch to Pan to click one"
+                else "Lasso some points, or pan and click one"
             )
             st.caption(hint, width="content")
         st.button(

@@ -76,6 +76,7 @@ def curve(
     figure = charts.error_by_timestep(
         band, curve=one, x="Noise level" if short else ranking.NOISE, everything=who, height=height
     )
+    figure.update_xaxes(range=(-0.02, 1.02))
     if short:
         figure.update_layout(showlegend=False)
     charts.show(figure, key=key, alt=f"Error by noise level: median and 10–90 % band, {who.lower()}")
@@ -142,4 +143,4 @@ def class_table(scores: Artifact) -> None:
 
 
 def _rho(value: float) -> str:
-    return f"{value:.2f}".replace("0.", ".", 1) if 0 <= value < 0.995 else f"{value:.2f}"
+    return f"{value:.2f}".replace("0.", ".", 1).replace("-", "−") if abs(value) < 0.995 else f"{value:.2f}"
