@@ -162,7 +162,7 @@ def test_signals(straight, made, tiny, shop, how, left):
 
 
 def test_divergence_names_the_step_and_leaves_no_spoilt_checkpoint(made, tiny, shop):
-    options = {**tiny, "lr": 1e9, "clip": 0.0, "steps": 40, "log_every": 20, "checkpoint_every": 1}
+    options = {**tiny, "lr": 1e9, "warmup": 0, "clip": 0.0, "steps": 40, "log_every": 20, "checkpoint_every": 1}
     with pytest.raises(D2CError, match=r"not finite at step \d+ \(learning rate 1e\+09\)") as problem:
         train(made(), name="run", **options)
     assert "\n" not in str(problem.value)
