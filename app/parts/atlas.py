@@ -93,11 +93,7 @@ def selection_bar(atlas: Atlas, found: pd.DataFrame) -> None:
         with st.container(horizontal=True, vertical_alignment="center", width="content"):
             st.badge(f"{len(found):,} of {len(atlas.points):,}", icon=":material/filter_center_focus:", color="blue")
             narrowed = [word for word, on in (("lasso", polygons()), ("class", atlas.only)) if on]
-            hint = (
-                f"by {' and '.join(narrowed)}"
-                if narrowed
-                else "Lasso some points, or pan and click one"
-            )
+            hint = f"by {' and '.join(narrowed)}" if narrowed else "Lasso some points, or pan and click one"
             st.caption(hint, width="content")
         st.button(
             "Clear",
