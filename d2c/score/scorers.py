@@ -42,6 +42,11 @@ class Located:
                 )
         return read_header(self.path)[0]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of its classes by label, or () for a checkpoint that does not say."""
+        return tuple(read_header(self.path)[1].get("classes", ()))
+
 
 def shipped() -> dict[str, Path]:
     """The scorers that come with d2c, by name."""

@@ -97,6 +97,12 @@ def check_fit(scorer: Located, dataset: Artifact) -> ModelConfig:
             f"scorer {scorer.name} knows {model.num_classes} classes, datasets/{dataset.name} has {len(names)}: "
             "train a scorer on this data set (d2c train) and give its run"
         )
+    if scorer.classes and list(scorer.classes) != list(names):
+        label = next(i for i, (a, b) in enumerate(zip(scorer.classes, names, strict=True)) if a != b)
+        raise D2CError(
+            f"scorer {scorer.name} was trained with {scorer.classes[label]!r} as class {label}, which is {names[label]!r} "
+            f"in datasets/{dataset.name}: train a scorer on this data set (d2c train) and give its run"
+        )
     if model.autoencoder == "identity" and model.channels not in (1, 3):
         raise D2CError(
             f"scorer {scorer.name} takes {model.channels} channels, images have 1 or 3: "

@@ -169,6 +169,15 @@ def test_a_scorer_that_does_not_fit_is_refused(dataset, make_model, tmp_path):
         score(dataset, scorer=str(file), **OPTIONS, weighting="snr")
 
 
+def test_a_scorer_of_other_classes_is_refused(dataset, make_model, tmp_path):
+    file = tmp_path / "m.safetensors"
+    save_model(file, make_model(), {"classes": ["ant", "wasp", "cat"]})
+    with pytest.raises(D2CError, match="trained with 'wasp' as class 1, which is 'bee' in datasets/bugs"):
+        score(dataset, scorer=str(file), **OPTIONS)
+    save_model(file, make_model(), {"classes": ["ant", "bee", "cat"]})
+    assert len(score(dataset, scorer=str(file), **OPTIONS).table("scores.parquet")) == 58
+
+
 def test_a_score_that_is_no_number_names_image_and_timestep(dataset, make_model, tmp_path):
     model = make_model()
     with torch.no_grad():
