@@ -100,8 +100,8 @@ def check_fit(scorer: Located, dataset: Artifact) -> ModelConfig:
     if scorer.classes and list(scorer.classes) != list(names):
         label = next(i for i, (a, b) in enumerate(zip(scorer.classes, names, strict=True)) if a != b)
         raise D2CError(
-            f"scorer {scorer.name} was trained with {scorer.classes[label]!r} as class {label}, which is {names[label]!r} "
-            f"in datasets/{dataset.name}: train a scorer on this data set (d2c train) and give its run"
+            f"scorer {scorer.name} was trained with {scorer.classes[label]!r} as class {label}, which is "
+            f"{names[label]!r} in datasets/{dataset.name}: train a scorer on this data set (d2c train) and give its run"
         )
     if model.autoencoder == "identity" and model.channels not in (1, 3):
         raise D2CError(

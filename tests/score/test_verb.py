@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -21,9 +23,7 @@ OPTIONS = {"precision": "fp32", "device": "cpu", "evaluations": 4, "reliability_
 @pytest.fixture
 def small_parts(monkeypatch):
     """Parts of 10 images, so that even a tiny data set has several."""
-    import d2c.score.table as _  # noqa: F401
-
-    monkeypatch.setattr(sys.modules["d2c.score.table"], "PART", (10, 10))
+    monkeypatch.setattr(import_module("d2c.score.table"), "PART", (10, 10))
 
 
 @pytest.fixture
