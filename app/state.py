@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pandas as pd
 import streamlit as st
 
+from app.places import PLACES
 from d2c.artifacts import Artifact, Workspace
 from d2c.errors import D2CError
 
@@ -88,6 +89,11 @@ def descends(artifact: Artifact, dataset: Artifact) -> bool:
             return ""
 
     return artifact.fingerprint == dataset.fingerprint or derived(artifact, "origin", origin) == dataset.fingerprint
+
+
+def go(page: str) -> NoReturn:
+    """Open another page. With widgets bound to the URL Streamlit does so only if it is told what the URL holds."""
+    st.switch_page(PLACES[page].file, query_params={})
 
 
 def made_from(kind: str, parent: Artifact) -> list[Artifact]:

@@ -10,7 +10,6 @@ from app.parts.empty import go_button
 from app.parts.flow import flow
 from app.parts.header import page_header
 from app.parts.stages import furthest, stages
-from app.places import PLACES
 from d2c import jobs as queue
 from d2c.explore.lineage import lineage
 
@@ -44,7 +43,7 @@ def way() -> None:
     if opened is not None:
         if opened.shows is not None and (made := workspace.find(*opened.shows)) is not None:
             state.look_at(made)
-        st.switch_page(PLACES[opened.page].file)
+        state.go(opened.page)
 
 
 st.fragment(way, run_every=2 * jobs.EVERY if live else None)()
@@ -60,9 +59,10 @@ if made:
         list(made),
         format_func=lambda kind: state.PLURALS[kind],
         default=next(iter(made)),
+        required=True,
         key="kind",
         bind="query-params",
         label_visibility="collapsed",
     )
-    cards.cards(made.get(kind, next(iter(made.values()))))
+    cards.cards(made[kind])
     st.caption(f"`{workspace.root}`")

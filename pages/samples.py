@@ -38,14 +38,11 @@ with left:
         label_visibility="collapsed",
         width="stretch",
     )
-    if view == "Report":
-        command = reports.judge_form(run)
-    else:
-        drawing.draw_form(run)
+    command = reports.judge_form(run) if view == "Report" else drawing.draw_form(run)
 
 with middle:
     jobs.panel(key="samples", verbs=("sample", "evaluate"), unfinished=True, limit=3)
     if view == "Report":
         reports.judged(run, command)
     else:
-        drawing.sample_gallery(run)
+        drawing.sample_gallery(run, command)

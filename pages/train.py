@@ -10,7 +10,6 @@ from app.parts.header import page_header
 page_header("train")
 left, right = st.columns([1.15, 2.6], gap="large")
 with left:
-    st.subheader("New run", anchor=False)
     data = training.run_form()
 with right:
     compared = training.runs_box(list(reversed(runs.generators())))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from app import state
 from app.parts import words
 from app.places import PLACES
 from d2c.artifacts import Artifact
@@ -58,7 +59,17 @@ def artifact_card(card: Card) -> None:
             st.caption(f":orange[:material/warning:] {words.plain(line)}")
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.caption(_small_print(card), width="content")
-            st.page_link(place.file, label=place.title, icon=f":material/{place.icon}:")
+            st.page_link(place.file, label=place.title, icon=f":material/{place.icon}:", query_params=address(card))
+
+
+def address(card: Card) -> dict[str, str]:
+    """What the URL of an artifact's page holds so that it is the one that is looked at."""
+    if card.state != "ready":
+        return {}
+    if card.kind == "runs":
+        return {"runs": card.name}
+    query = {state.PARAMETER[kind]: name for kind, name in (*card.parents[:1], (card.kind, card.name))}
+    return query | ({"view": "Report"} if card.kind == "reports" else {})
 
 
 def provenance(artifact: Artifact) -> None:

@@ -8,31 +8,43 @@ import streamlit as st
 
 from app import state
 from app.parts import cards, forms, jobs, words
+from app.parts.empty import empty
 from app.parts.gallery import Tile, gallery
 from app.places import picture
 from d2c.artifacts import Artifact
 from d2c.diffusion.sample import SampleConfig
 
 MOST = 200  # pictures on a page
+Command = tuple[list[str], str]
 
 
-def draw_form(run: Artifact) -> None:
-    """How many images, of which classes, and how: the form that starts a drawing."""
+def draw_form(run: Artifact) -> Command | None:
+    """How many images, of which classes, and how; the command and its title, or None when it cannot be given."""
     config = forms.config_form(SampleConfig, key="sample", columns=2, hide=("classes",))
     names = state.classes(run)
     some = st.multiselect("Classes", names, key="sample_names", persist_state="session", placeholder="All classes")
-    if config is not None:
-        more = [f"--classes={','.join(some)}"] if some else []
-        argv = forms.words_of("sample", f"runs/{run.name}", config, *more)
-        jobs.start_button("Draw images", argv, f"Draw {words.many(config.count, 'image')}", key="sample_go")
-        forms.command_preview(argv)
+    if config is None:
+        return None
+    more = [f"--classes={','.join(some)}"] if some else []
+    argv = forms.words_of("sample", f"runs/{run.name}", config, *more)
+    title, known = f"Draw {words.many(config.count, 'image')}", bool(state.made_from("samples", run))
+    jobs.start_button("Draw images", argv, title, key="sample_go", primary=known)
+    forms.command_preview(argv)
+    return argv, title
 
 
-def sample_gallery(run: Artifact) -> None:
-    """The images of one drawing out of those there are of a run, by class."""
+def sample_gallery(run: Artifact, command: Command | None) -> None:
+    """The images of one drawing out of those there are of a run, by class; without one, the button that draws."""
     drawn, names = state.made_from("samples", run), state.classes(run)
     if not drawn:
-        st.caption(":material/auto_awesome: Nothing has been drawn from this run yet: set the form and draw.")
+        if command is not None and not any(job.verb == "sample" for job in jobs.live_jobs()):
+            with empty(
+                "Nothing drawn yet",
+                "Choose classes, guidance and steps on the left, or take them as they are.",
+                icon="auto_awesome",
+                key="no_drawing",
+            ):
+                jobs.start_button("Draw images", *command, key="first_drawing")
         return
     left, right = st.columns([2, 1])
     with left:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import streamlit as st
 
+from app import state
 from app.places import PLACES
 
 
@@ -26,4 +27,4 @@ def go_button(label: str, page: str, *, key: str, primary: bool = True) -> None:
     """A button that leads to another page."""
     place = PLACES[page]
     if st.button(label, type="primary" if primary else "secondary", icon=f":material/{place.icon}:", key=key):
-        st.switch_page(place.file)
+        state.go(page)

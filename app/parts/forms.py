@@ -42,10 +42,11 @@ def config_form(
     shown = [o for o in options_of(cls) if o.name not in hide]
     values = {name: value for name, value in begin.items() if name in hide}
     plain = [o for o in shown if not o.advanced]
-    grid = st.columns(columns) if columns > 1 else [st.container()]
-    for i, spec in enumerate(plain):
-        with grid[i % len(grid)]:
-            values[spec.name] = _field(spec, key, begin, link)
+    for first in range(0, len(plain), columns):
+        row = st.columns(columns, vertical_alignment="bottom")
+        for place, spec in zip(row, plain[first : first + columns], strict=False):
+            with place:
+                values[spec.name] = _field(spec, key, begin, link)
     rest = [o for o in shown if o.advanced]
     if rest:
         with st.expander("Advanced", icon=":material/tune:"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import streamlit as st
 
 from app.parts import jobs
@@ -23,8 +25,11 @@ def page_header(name: str) -> None:
 
 
 def section(topic: str, heading: str = "") -> str:
-    """What a topic of `docs/` says under a heading of the second level, without the heading; or all of it."""
-    text = (ROOT / "docs" / f"{topic}.md").read_text(encoding="utf-8")
+    """What a topic of `docs/` says under a heading of the second level, without the heading; or all of it.
+
+    Links to other topics lead nowhere in a dialog: their words stay.
+    """
+    text = re.sub(r"\[([^\]]+)\]\(\w+\.md\)", r"\1", (ROOT / "docs" / f"{topic}.md").read_text(encoding="utf-8"))
     if not heading:
         return text.partition("\n")[2].strip()
     after = text.partition(f"\n## {heading}\n")[2]
@@ -36,7 +41,7 @@ def _explain(place: Place) -> None:
     def show() -> None:
         st.markdown(section("app", place.title))
         for topic, _, heading in (of.partition("#") for of in place.more):
-            with st.expander(heading or topic.capitalize(), icon=":material/article:"):
+            with st.expander(f"{topic.capitalize()}{heading and ': '}{heading.lower()}", icon=":material/article:"):
                 st.markdown(section(topic, heading))
                 st.caption(f"docs/{topic}.md")
         with st.expander("Links and keyboard", icon=":material/keyboard:"):

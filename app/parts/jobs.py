@@ -105,7 +105,7 @@ def panel(
         found = [j for j in found if (not verbs or j.verb in verbs) and (not states or j.state in states)]
         found = [j for j in found if not unfinished or j.live or _just_broken_off(j)][:limit]
         announce()
-        if live and not queue.any_live(workspace):
+        if live != queue.any_live(workspace):  # polling must begin (a job goes on) or end: draw the whole page anew
             st.rerun()
         for job in found:
             job_card(job, key=key)
@@ -168,7 +168,7 @@ def _buttons(job: Job, key: str) -> None:
     show = st.button("Show", key=f"{name}_show", icon=":material/visibility:", disabled=made is None, **quiet)
     if show and made is not None:
         state.look_at(made)
-        st.switch_page(PLACES[PAGE_OF[made.kind]].file)
+        state.go(PAGE_OF[made.kind])
     st.button(
         "Run again" if job.state != "cancelled" else "Go on",
         key=f"{name}_retry",
@@ -224,7 +224,7 @@ def _line(job: Job, progress: dict[str, Any]) -> str:
     parts = [words.plain(str(progress.get("stage", "")).capitalize())]
     parts += [f"{words.count(done)} of {words.count(total)} {plural}"] if total else [f"{words.count(done)} {plural}"]
     if job.state == "running":
-        parts += [f"{words.number(progress['rate'])} {plural}/s"] if progress.get("rate") else []
+        parts += [f"{progress['rate']:,.3g} {plural}/s"] if progress.get("rate") else []
         parts += [f"{words.seconds(progress['seconds_left'])} left"] if progress.get("seconds_left") else []
     parts += [f"{name.replace('_', ' ')} {_value(value)}" for name, value in (progress.get("facts") or {}).items()]
     if job.state == "cancelled":

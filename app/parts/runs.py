@@ -53,9 +53,10 @@ def curve_chart(runs: Sequence[Artifact], going: str | None, *, key: str) -> Non
         format_func=label,
         key=f"{key}_metric",
         bind="query-params",
+        required=True,
+        wrap=True,
         label_visibility="collapsed",
     )
-    metric = metric or names[0]
     lines = {name: line for part in parts for name, line in part.get(metric, {}).items()}
     figure = charts.curves(lines, x="Step", y=label(metric))
     last = ", ".join(f"{name} ends at {words.number(float(ys[-1]))}" for name, (_, ys) in lines.items() if len(ys))

@@ -19,6 +19,8 @@ SIDE_BY_SIDE = 4  # runs at most
 
 def run_form() -> Artifact | None:
     """Data, preset, configuration, estimate and start; what it would train on, or None when there is nothing."""
+    head = st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center")
+    head.subheader("New run", anchor=False, width="content")
     on = st.segmented_control(
         "Train on",
         list(SOURCES.values()),
@@ -41,9 +43,10 @@ def run_form() -> Artifact | None:
     name = slugify(asked) if asked else runs.free_name(slugify(f"{config.model}-{config.steps}-s{config.seed}"))
     possible = _estimate(data, config)
     argv = forms.words_of("train", f"{data.kind}/{data.name}", config, f"--name={name}")
-    jobs.start_button(
-        "Start training", argv, f"Train {name}", key="train_go", kind="runs", name=name, disabled=not possible
-    )
+    with head:
+        jobs.start_button(
+            "Start training", argv, f"Train {name}", key="train_go", kind="runs", name=name, disabled=not possible
+        )
     forms.command_preview(argv)
     return data
 
@@ -78,14 +81,17 @@ def runs_box(finished: Sequence[Artifact]) -> list[Artifact]:
     """Which finished runs are drawn over each other; at first the newest, or the one that was asked for."""
     if not finished:
         return []
-    asked = state.taken("runs")
+    asked, newest = state.taken("runs"), finished[0].name
     if asked in [run.name for run in finished]:
         st.session_state["runs"] = [asked]
+    elif st.session_state.get("_newest_run", newest) != newest:  # it has just finished: it joins what is shown
+        st.session_state["runs"] = [newest, *(st.session_state.get("runs") or [])]
+    st.session_state["_newest_run"] = newest
     shown = st.pills(
         "Runs",
         [run.name for run in finished],
         selection_mode="multi",
-        default=[finished[0].name],
+        default=[newest],
         key="runs",
         bind="query-params",
         help="Several runs are drawn over each other",
@@ -94,8 +100,9 @@ def runs_box(finished: Sequence[Artifact]) -> list[Artifact]:
 
 
 def live(found: Sequence[jobs.Job], compared: Sequence[Artifact], data: Artifact | None) -> None:
-    """Curves and grids, of the job that runs and of the chosen runs; with neither, what to do."""
-    going = next((job.name for job in found if job.state in ("running", "cancelling") and job.name), None)
+    """Curves and grids, of the run that is not finished and of the chosen ones; with neither, what to do."""
+    partial = state.workspace().partial
+    going = next((job.name for job in found if job.name and partial("runs", job.name).exists()), None)
     if going is None and not compared:
         if not found and not runs.generators():
             with empty(

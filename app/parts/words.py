@@ -1,4 +1,4 @@
-"""Numbers as people read them: 1,797 · 12.3 s · 4.2 MB · 3 minutes ago."""
+"""Numbers as people read them: 1,797 · 12 s · 4.2 MB · 3 minutes ago."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ def many(number: int, noun: str, plural: str = "") -> str:
 
 
 def seconds(value: float) -> str:
-    """0.042 → 42 ms, 12.3 → 12.3 s, 125 → 2 min 5 s, 5025 → 1 h 24 min."""
+    """0.042 → 42 ms, 4.23 → 4.2 s, 12.3 → 12 s, 125 → 2 min 5 s, 5025 → 1 h 24 min."""
     if value < 0.95:
         return f"{1000 * value:.0f} ms"
-    if value < 59.95:
-        return f"{value:.1f} s"
+    if value < 59.5:
+        return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s"
     minutes, rest = divmod(round(value), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"

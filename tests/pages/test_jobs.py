@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from d2c import jobs
-from d2c.artifacts import Workspace
+from d2c.artifacts import Artifact, Workspace
 from d2c.progress import FILE
 
 Page = Callable[..., AppTest]
@@ -49,7 +49,7 @@ def test_a_running_job_says_stage_rate_and_time_left(page: Page, here: Workspace
     (job.path / FILE).write_text(json.dumps({**progress, "heartbeat": time.time(), "facts": {"loss": 0.1234567}}))
     (bar,) = bars(page("jobs"))
     assert bar.share == 60
-    assert bar.value == "Train · 240 of 400 steps · 3.2 steps/s · 50.0 s left · loss 0.1235"
+    assert bar.value == "Train · 240 of 400 steps · 3.2 steps/s · 50 s left · loss 0.1235"
 
 
 def test_a_failed_job_says_why(page: Page, here: Workspace) -> None:
@@ -73,3 +73,17 @@ def test_the_list_is_filtered_by_state(page: Page, here: Workspace, state: str, 
     test = page("jobs", state=state)  # a state that no job is in is ignored
     assert len(bars(test)) == shown
     assert waiting.id != gone.id
+
+
+def test_a_finished_job_leads_to_what_it_made(page: Page, report: Artifact) -> None:
+    from d2c.jobs import store
+
+    here = report.workspace
+    job = jobs.submit(here, ["evaluate", "small"], kind="reports", name="judged", start_worker=False)
+    made = {"kind": "reports", "name": "judged"}
+    store.change(here, job.id, ["queued"], state="done", finished=time.time(), artifact=made)
+    test = page("jobs", state="Done")
+    test.button(key=f"jobs_{job.id}_show").click().run()
+    assert not test.exception
+    assert test.title[0].value == "Samples"
+    assert any(h.value.startswith("### The classifier reads") for h in test.markdown)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 from collections.abc import Callable
 
 from streamlit.testing.v1 import AppTest
@@ -78,3 +80,28 @@ def test_a_running_job_shows_what_it_has_so_far(page: Page, run: Artifact) -> No
     assert frames(test)[0] == [{"caption": "Step 20", "src": "/d2c/file/runs/next/samples/000020.webp"}]
     test.button(key=f"train_{job.id}_cancel").click().run()
     assert jobs.get(workspace, job.id).state == "cancelling"
+
+
+def test_what_was_stopped_keeps_its_curve(page: Page, run: Artifact) -> None:
+    workspace = run.workspace
+    job = jobs.submit(workspace, ["train", "shades", "--name=next"], kind="runs", name="next", start_worker=False)
+    partial = workspace.partial("runs", "next")
+    partial.mkdir(parents=True)
+    row = {"step": 20, "images_seen": 1280, "wall_seconds": 2.0, "name": "loss", "value": 1.5}
+    (partial / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    store.change(workspace, job.id, ["queued"], state="cancelled", finished=time.time())
+    test = page("train", **FULL)
+    assert list(lines(test)) == ["next", "small"]
+    test.button(key=f"train_{job.id}_retry").click().run()
+    assert jobs.get(workspace, job.id).state == "queued"
+    assert list(lines(test)) == ["next", "small"]
+
+
+def test_a_run_that_has_just_finished_joins_the_others(page: Page, run: Artifact) -> None:
+    test = page("train", **FULL)
+    again = run.workspace.root / "runs" / "later"
+    shutil.copytree(run.path, again)
+    record = json.loads((again / "artifact.json").read_text())
+    record |= {"name": "later", "created": "2999-01-01T00:00:00Z", "fingerprint": "0" * 64}
+    (again / "artifact.json").write_text(json.dumps(record))
+    assert list(lines(test.run())) == ["later", "small"]
