@@ -126,7 +126,7 @@ def _run(run: Artifact) -> Mapping[str, Any]:
     return {
         "value": words.count(run.facts.get("steps", run.recipe["steps"])),
         "unit": "steps",
-        "note": f"{run.recipe['model']}, trained in {words.seconds(seconds)}",
+        "note": f"{run.recipe['model']}, in {words.seconds(seconds)}",
         "picture": picture(run, f"samples/{last.name}") if last else "",
     }
 
