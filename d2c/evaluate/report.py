@@ -172,7 +172,11 @@ def _some(rows: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int6
 
 
 def row_of(group: Group, reference: Group, seed: int) -> dict[str, Any]:
-    """FD, KID (mean and spread over subsets) and accuracy of a group; None where fewer than two images are."""
+    """FD, KID (mean and spread over subsets) and accuracy of a group; None where fewer than two images are.
+
+    KID is unbiased for independent images; groups balanced over classes vary less, so that real ones come out
+    below zero.
+    """
     if min(len(group), len(reference)) < 2:
         return {"images": len(group), "fd": None, "kid": None, "kid_spread": None, "accuracy": _accuracy(group)}
     distance, spread = kid(group.features, reference.features, subsets=SUBSETS, size=SUBSET, seed=seed)
