@@ -175,13 +175,14 @@ class Loop:
                     self.preview(number)
             if number % config.checkpoint_every == 0 and not last:
                 self._save(number)
-            if last:
-                break
             try:
                 self.progress.advance(1, **self._facts)
             except Cancelled:
-                self._save(number)
-                raise
+                if not last:  # with the last step done there is nothing left to stop
+                    self._save(number)
+                    raise
+            if last:
+                break
         if config.keep_state:
             self._save(number)
         return number

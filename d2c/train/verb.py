@@ -56,7 +56,7 @@ class TrainConfig:
 # The limit keeps the demo short on a busy machine; a quiet one is done in half of it.
 # scorer: stopped where its ranking still repeats (assets/scorer/README.md).
 PRESETS: dict[str, dict[str, Any]] = {
-    "demo": {"model": "SiT-Ti/4", "steps": 600, "lr": 2e-3, "time_limit": 170.0},
+    "demo": {"model": "SiT-Ti/4", "steps": 600, "lr": 2e-3, "time_limit": 170.0, "checkpoint_every": 100},
     "paper": {"model": "SiT-L/2", "steps": 100_000, "batch": 128, "lr": 1e-4, "warmup": 0},
     "scorer": {"steps": 300, "lr": 2e-3},
 }
