@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, before anything loads torch
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, before anything loads torch
 
 import d2c
 from d2c.artifacts import Artifact, Workspace
