@@ -77,6 +77,11 @@ def thumb(dataset: Artifact, sample_id: int) -> str:
     return f"/d2c/thumb/{dataset.name}/{sample_id}.webp?v={dataset.fingerprint[:12]}"
 
 
+def image(dataset: Artifact, sample_id: int) -> str:
+    """The address of an image itself, for showing it large."""
+    return f"/d2c/image/{dataset.name}/{sample_id}.webp?v={dataset.fingerprint[:12]}"
+
+
 def sprite(dataset: Artifact, sample_ids: list[int], *, columns: int, tile: int) -> str:
     """The address of one picture that holds the thumbnails of up to 600 images, row by row."""
     ids = ",".join(map(str, sample_ids))

@@ -7,6 +7,7 @@ carries the artifact's fingerprint never changes its content, so browsers may ke
 from __future__ import annotations
 
 import functools
+import io
 from pathlib import Path
 
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from app.places import ROOT
 from d2c.artifacts import KINDS, Artifact, Workspace, slug
+from d2c.data.store import Images
 from d2c.data.thumbnails import Thumbnails, sprite
 from d2c.errors import D2CError
 
@@ -23,6 +25,7 @@ FOREVER = "public, max-age=31536000, immutable"
 PICTURES = {".webp": "image/webp", ".png": "image/png"}
 MOST_TILES = 600
 MOST_COLUMNS = 60
+MOST_SIDE = 1024  # pixels; of an image shown large
 TILE = range(8, 129)  # pixels; thumbnails are at most 128
 _MISSING = {"status_code": 404, "media_type": "text/plain"}
 
@@ -31,6 +34,7 @@ def routes() -> list[BaseRoute]:
     """The routes beside Streamlit's own. They read the workspace that D2C_WORKSPACE names."""
     return [
         Route("/d2c/thumb/{dataset}/{sample_id:int}.webp", thumb),
+        Route("/d2c/image/{dataset}/{sample_id:int}.webp", image),
         Route("/d2c/sprite/{dataset}.webp", mosaic),
         Route("/d2c/file/{kind}/{name}/{relative:path}", file),
         Mount("/d2c/assets", StaticFiles(directory=ROOT / "assets")),
@@ -47,6 +51,21 @@ def thumb(request: Request) -> Response:
     except (D2CError, LookupError):
         return Response("no such image", **_MISSING)
     return Response(picture, media_type="image/webp", headers=_caching(request, dataset))
+
+
+def image(request: Request) -> Response:
+    """One image itself, lossless up to 256 px a side (a digit's pixels are few), shrunk above 1,024 px (WebP)."""
+    dataset = _artifact("datasets", request.path_params["dataset"])
+    if dataset is None:
+        return Response("no such data set", **_MISSING)
+    try:
+        picture = _images(dataset.path, dataset.fingerprint).image(request.path_params["sample_id"])
+    except (D2CError, LookupError, OSError):
+        return Response("no such image", **_MISSING)
+    picture.thumbnail((MOST_SIDE, MOST_SIDE))
+    encoded = io.BytesIO()
+    picture.save(encoded, "WEBP", lossless=max(picture.size) <= 256, quality=90)
+    return Response(encoded.getvalue(), media_type="image/webp", headers=_caching(request, dataset))
 
 
 def mosaic(request: Request) -> Response:
@@ -86,10 +105,19 @@ def file(request: Request) -> Response:
 
 @functools.lru_cache(maxsize=16)
 def _thumbnails(path: Path, fingerprint: str) -> Thumbnails:
+    return Thumbnails(_unchanged(path, fingerprint))
+
+
+@functools.lru_cache(maxsize=16)
+def _images(path: Path, fingerprint: str) -> Images:
+    return Images(_unchanged(path, fingerprint))
+
+
+def _unchanged(path: Path, fingerprint: str) -> Artifact:
     artifact = _artifact("datasets", path.name)
     if artifact is None or artifact.fingerprint != fingerprint:
         raise D2CError(f"{path} was replaced while it was being read: load the page again")
-    return Thumbnails(artifact)
+    return artifact
 
 
 def thumbnails(dataset: Artifact) -> Thumbnails:

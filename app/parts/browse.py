@@ -10,7 +10,7 @@ from app import state
 from app.parts import words
 from app.parts.film import film
 from app.parts.gallery import Tile, gallery
-from app.places import thumb
+from app.places import image, thumb
 from d2c.artifacts import Artifact
 
 PER_PAGE = 60
@@ -82,7 +82,7 @@ def image_details(dataset: Artifact, sample_id: int, more: Sequence[tuple[str, s
     """One image large, and what is known about it; `more` adds rows."""
     table = state.table(dataset, "samples.parquet")
     row = table.loc[table["sample_id"] == sample_id].iloc[0]
-    film([("", thumb(dataset, sample_id))], key="details_picture", label=f"Image {sample_id}", width=260)
+    film([("", image(dataset, sample_id))], key="details_picture", label=f"Image {sample_id}", width=260)
     pairs(
         [
             ("Image", str(sample_id)),

@@ -29,7 +29,7 @@ export default function (component) {
   slider.max = String(Math.max(last, 0))
   slider.hidden = last < 1
   show(following ? last : Math.min(Number(root.dataset.at), last))
-  image.onload = () => root.classList.toggle("tiny", image.naturalWidth <= data.width)
+  image.onload = () => root.classList.toggle("tiny", image.naturalWidth <= 64)
   slider.oninput = () => show(Number(slider.value))
   frames.forEach((frame) => { new Image().src = frame.src }) // so that moving the slider is instant
 }

@@ -8,7 +8,7 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.places import picture, sprite, thumb, unfinished_picture
+from app.places import image, picture, sprite, thumb, unfinished_picture
 from app.routes import routes
 from d2c.artifacts import Artifact, Workspace
 
@@ -28,6 +28,14 @@ def test_a_thumbnail_is_kept_for_ever_by_its_fingerprint(client: TestClient, dat
     assert answer.headers["content-type"] == "image/webp"
     assert "immutable" in answer.headers["cache-control"]
     assert opened(answer.content).size == (10, 8)
+
+
+def test_an_image_itself_keeps_its_pixels(client: TestClient, dataset: Artifact) -> None:
+    from d2c.data.store import Images
+
+    answer = client.get(image(dataset, 3))
+    assert "immutable" in answer.headers["cache-control"]
+    assert opened(answer.content).convert("RGB").tobytes() == Images(dataset).image(3).convert("RGB").tobytes()
 
 
 @pytest.mark.parametrize("version", ["", "?v=", "?v=000000000000"])
@@ -63,6 +71,8 @@ def test_a_sprite_holds_its_tiles(client: TestClient, dataset: Artifact) -> None
         "/d2c/thumb/shades/-1.webp",
         "/d2c/thumb/shades/one.webp",
         "/d2c/thumb/nothing/0.webp",
+        "/d2c/image/shades/99.webp",
+        "/d2c/image/nothing/0.webp",
         "/d2c/thumb/..%2Fdatasets%2Fshades/0.webp",
         "/d2c/thumb/.partial-shades/0.webp",
         "/d2c/sprite/shades.webp",
