@@ -140,11 +140,11 @@ def class_table(scores: Artifact, choice: Choice) -> None:
         hide_index=True,
         height=230,
         column_config={
-            "class": column.TextColumn("Class"),
-            "chosen": column.NumberColumn("Chosen", format="localized"),
-            "images": column.NumberColumn("Of", format="localized"),
+            "class": column.TextColumn("Class", width=80),
+            "chosen": column.NumberColumn("Chosen", format="localized", width=70),
+            "images": column.NumberColumn("Of", format="localized", width=60),
             "share": column.ProgressColumn("Share", format="percent", min_value=0, max_value=1),
-            "k": column.TextColumn("k"),
+            "k": column.TextColumn("k", width=40),
         },
         alt="Chosen images by class",
     )
