@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from d2c.device import autocast
 from d2c.diffusion.dit import DiT
@@ -109,13 +110,19 @@ class Trainer:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Total, diffusion and alignment loss (zero without tokens z), fp32."""
         tap = self.model.config.align_depth or None
-        with autocast(self.device, self.precision):
+        with autocast(self.device, self.precision), self._attention():
             each, tokens = diffusion_loss(self.model, x, y, t, noise, tap)
             diffusion = each.mean()
             if z is None or tokens is None:
                 return diffusion, diffusion.detach(), torch.zeros_like(diffusion)
             alignment = alignment_loss(self.model.project(tokens), z)
         return diffusion + self.config.alignment * alignment, diffusion.detach(), alignment.detach()
+
+    def _attention(self) -> AbstractContextManager[object]:
+        """For few tokens on a CPU, plain attention: the fused kernel's backward takes a fifth of a bf16 step more."""
+        if self.device.type == "cpu" and self.precision == "bf16" and self.model.config.tokens <= 256:
+            return sdpa_kernel(SDPBackend.MATH)
+        return nullcontext()
 
     def _run(self, *batch: Any) -> tuple[Tensor, Tensor, Tensor]:
         if self.config.compile == "on" or self.losses == self._losses:
