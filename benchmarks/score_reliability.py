@@ -60,8 +60,8 @@ def main() -> None:
     def within(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.mean([spearman(a[labels == c], b[labels == c]) for c in np.unique(labels)]))
 
-    first, second = scores(REFERENCE, 0, independent=True), scores(REFERENCE, 1, independent=True)
     print(f"{given.scorer} on {len(ids)} digits, {arithmetic} on {device}; reference: 2 × {REFERENCE} evaluations")
+    first, second = scores(REFERENCE, 0, independent=True), scores(REFERENCE, 1, independent=True)
     print("| evaluations | " + " | ".join(WEIGHTINGS) + " |\n|---|" + "---|" * len(WEIGHTINGS))
     for count in COUNTS:
         found = {w: [] for w in WEIGHTINGS}
