@@ -143,7 +143,7 @@ def class_table(scores: Artifact, choice: Choice) -> None:
             "class": column.TextColumn("Class", width=80),
             "chosen": column.NumberColumn("Chosen", format="localized", width=70),
             "images": column.NumberColumn("Of", format="localized", width=60),
-            "share": column.ProgressColumn("Share", format="percent", min_value=0, max_value=1),
+            "share": column.NumberColumn("Share", format="percent", width=70),
             "k": column.TextColumn("k", width=40),
         },
         alt="Chosen images by class",
