@@ -9,19 +9,32 @@ on the same parents is found and not computed again.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d2c.config import execution_of, recipe_of
 from d2c.errors import D2CError
-from d2c.partial import commit, difference, lock, note_elapsed, sweep, take_over
+from d2c.naming import KINDS, SCHEMA, SLUG, fingerprint_of, known_kind, slug, slugify
+from d2c.partial import (
+    Build,
+    commit,
+    completed,
+    difference,
+    forget_if_empty,
+    lock,
+    note_elapsed,
+    restore,
+    size,
+    sweep,
+    take_over,
+)
 from d2c.progress import Progress
 from d2c.provenance import resources, versions
 
@@ -29,9 +42,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-SCHEMA = 1
-KINDS = ("datasets", "scores", "subsets", "condensed", "runs", "samples", "reports", "maps")
-_SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+__all__ = ["KINDS", "Artifact", "Build", "Workspace", "fingerprint_of", "produce", "slug", "slugify"]
+_REQUIRED = {"schema", "kind", "name", "recipe", "parents", "fingerprint", "created"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +87,32 @@ class Artifact:
         """A Parquet table of this artifact."""
         import pandas as pd
 
-        return pd.read_parquet(self.path / name, columns=list(columns) if columns is not None else None)
+        with self._reading(name) as path:
+            return pd.read_parquet(path, columns=list(columns) if columns is not None else None)
 
     def arrays(self, name: str) -> dict[str, np.ndarray]:
         """A safetensors file of this artifact as NumPy arrays (bfloat16 is not a NumPy type: use torch)."""
         from safetensors.numpy import load_file
 
-        return load_file(self.path / name)
+        with self._reading(name) as path:
+            return load_file(path)
 
     def json(self, name: str) -> Any:
         """A JSON file of this artifact."""
-        return json.loads((self.path / name).read_text())
+        with self._reading(name) as path:
+            return json.loads(path.read_text())
+
+    @contextlib.contextmanager
+    def _reading(self, name: str) -> Iterator[Path]:
+        from safetensors import SafetensorError
+
+        try:
+            yield self.path / name
+        except FileNotFoundError:
+            raise D2CError(f"{self.path} lacks {name}: copy the folder again, or make it again with --force") from None
+        except (OSError, ValueError, SafetensorError) as problem:
+            why = str(problem).splitlines()[0][:120] if str(problem) else type(problem).__name__
+            raise D2CError(f"{self.path / name} cannot be read ({why}): copy or make it again") from None
 
     def parent(self, kind: str) -> Artifact:
         """The nearest ancestor of a kind, looked up in this workspace by fingerprint.
@@ -105,7 +132,11 @@ class Artifact:
                 return found
             if found is not None:
                 queue.extend(found.record["parents"])
-        raise D2CError(f"{self.kind}/{self.name} has no ancestor among {kind}")
+        missing = next((f"{p['kind']}/{p['name']}" for p in self.record["parents"]), "")
+        raise D2CError(
+            f"{self.kind}/{self.name} leads to none of the {kind} in {self.workspace.root}"
+            + (f": copy {missing} there, and what that was made from" if missing else "")
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,21 +154,24 @@ class Workspace:
 
     def folder(self, kind: str, name: str) -> Path:
         """Where an artifact of this kind and name lies or would lie."""
-        return self.root / _kind(kind) / slug(name)
+        return self.root / known_kind(kind) / slug(name)
 
     def partial(self, kind: str, name: str) -> Path:
         """Where it is while it is being made. The leading dot keeps it apart from every slug."""
-        return self.root / _kind(kind) / f".partial-{slug(name)}"
+        return self.root / known_kind(kind) / f".partial-{slug(name)}"
 
     def find(self, kind: str, name: str) -> Artifact | None:
         """The artifact of this kind and name, or None."""
         return _read(self.folder(kind, name))
 
     def list(self, kind: str) -> list[Artifact]:
-        """All finished artifacts of a kind, oldest first."""
-        folder = self.root / _kind(kind)
-        names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-        found = [a for n in names if _SLUG.fullmatch(n) and (a := _read(folder / n)) is not None]
+        """All finished artifacts of a kind, oldest first. Damaged ones are left out: `find` says what is wrong."""
+        folder = self.root / known_kind(kind)
+        found = []
+        for name in sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []:
+            with contextlib.suppress(D2CError):
+                if SLUG.fullmatch(name) and (artifact := _read(folder / name)) is not None:
+                    found.append(artifact)
         return sorted(found, key=lambda a: (str(a.record["created"]), a.name))
 
     def by_fingerprint(self, kind: str, fingerprint: str) -> Artifact | None:
@@ -161,7 +195,7 @@ class Workspace:
         if rest and kind in kinds:
             kinds, text = (kind,), rest
         for each in kinds:
-            if _SLUG.fullmatch(text) and (found := self.find(each, text)) is not None:
+            if SLUG.fullmatch(text) and (found := self.find(each, text)) is not None:
                 return found
         if re.fullmatch(r"[0-9a-f]{6,64}", text):
             for each in kinds:
@@ -170,25 +204,6 @@ class Workspace:
         there = [f"{k}/{a.name}" for k in kinds for a in self.list(k)]
         listed = ", ".join(there[:8]) + (", …" if len(there) > 8 else "")
         raise D2CError(f"no {' or '.join(kinds)} called {text!r} in {self.root}; there is: {listed or 'nothing yet'}")
-
-
-@dataclasses.dataclass
-class Build:
-    """What a verb's writer works with: the partial folder, its progress, and facts to keep."""
-
-    folder: Path
-    progress: Progress
-    device: str = "cpu"
-    devices: int = 0
-    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def note(self, **facts: Any) -> None:
-        """Keep facts (plain JSON values) in artifact.json."""
-        self.facts.update(facts)
-
-    def used(self, device: object, count: int = 1) -> None:
-        """Say which device did the work; its seconds are then counted."""
-        self.device, self.devices = str(device), count
 
 
 def produce(
@@ -218,6 +233,8 @@ def produce(
     fingerprint = fingerprint_of(recipe, [p.fingerprint for p in parents])
     if name is None:
         name = f"{stem[:57]}-{fingerprint[:6]}"
+    partial, final = workspace.partial(kind, name), workspace.folder(kind, name)
+    restore(partial, final)
     named = workspace.find(kind, name)
     if not force:
         found = named if named and named.fingerprint == fingerprint else workspace.by_fingerprint(kind, fingerprint)
@@ -228,61 +245,43 @@ def produce(
                 f"{kind}/{name} is there already with another recipe ({difference(named.recipe, recipe)}): "
                 "give another --name, or --force to replace it"
             )
-    partial, final = workspace.partial(kind, name), workspace.folder(kind, name)
-    with lock(partial, name):
-        started = take_over(partial, kind, name, recipe, fingerprint, force)
-        build = Build(partial, Progress(partial, quiet=quiet, elapsed_before=started))
-        try:
-            write(build)
-        finally:
-            build.progress.close()
-            note_elapsed(partial, build.progress.elapsed)
-        wall = build.progress.elapsed
+    with lock(partial):
+        record = None if force else completed(partial, fingerprint)
+        if record is None:
+            started = take_over(partial, kind, name, recipe, fingerprint, force)
+            build = Build(partial, Progress(partial, quiet=quiet, elapsed_before=started))
+            try:
+                write(build)
+            except BaseException:
+                forget_if_empty(partial)  # a refused command leaves its name free
+                raise
+            finally:
+                build.progress.close()
+                note_elapsed(partial, build.progress.elapsed)
+            wall = build.progress.elapsed
+            record = {
+                "schema": SCHEMA,
+                "kind": kind,
+                "name": name,
+                "recipe": recipe,
+                "execution": execution_of(config),
+                "parents": lineage,
+                "fingerprint": fingerprint,
+                "versions": versions(),
+                "device": build.device,
+                "wall_seconds": round(wall, 3),
+                "device_seconds": round(wall * build.devices, 3),
+                **resources(),
+                "bytes": size(partial),
+                "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "facts": build.facts,
+            }
+            text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
+            (partial / ".artifact.json").write_text(text)
+            (partial / ".artifact.json").replace(partial / "artifact.json")
         sweep(partial)
-        record = {
-            "schema": SCHEMA,
-            "kind": kind,
-            "name": name,
-            "recipe": recipe,
-            "execution": execution_of(config),
-            "parents": lineage,
-            "fingerprint": fingerprint,
-            "versions": versions(),
-            "device": build.device,
-            "wall_seconds": round(wall, 3),
-            "device_seconds": round(wall * build.devices, 3),
-            **resources(),
-            "bytes": sum(p.stat().st_size for p in partial.rglob("*") if p.is_file()),
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "facts": build.facts,
-        }
-        (partial / "artifact.json").write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
         commit(partial, final)
     return Artifact(final, record)
-
-
-def slug(name: str) -> str:
-    """The name itself when it is a slug; otherwise D2CError, before any path is made of it."""
-    if not _SLUG.fullmatch(name):
-        raise D2CError(f"{name!r} is not a name: use 1-64 of a-z 0-9 . _ - and begin with a letter or digit")
-    return name
-
-
-def slugify(text: str) -> str:
-    """A slug near to any text, for names that nobody chose."""
-    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:56] or "unnamed"
-
-
-def fingerprint_of(recipe: Mapping[str, Any], parents: Sequence[str]) -> str:
-    """SHA-256 over the canonical JSON of the recipe and the parents' fingerprints."""
-    text = json.dumps([SCHEMA, recipe, list(parents)], sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _kind(kind: str) -> str:
-    if kind not in KINDS:
-        raise D2CError(f"unknown kind of artifact {kind!r}; known: {', '.join(KINDS)}")
-    return kind
 
 
 def _read(folder: Path) -> Artifact | None:
@@ -292,6 +291,8 @@ def _read(folder: Path) -> Artifact | None:
         return None
     except (OSError, ValueError) as problem:
         raise D2CError(f"{folder / 'artifact.json'} cannot be read ({problem}): restore or delete the folder") from None
+    if not isinstance(record, dict) or not set(record) >= _REQUIRED:
+        raise D2CError(f"{folder / 'artifact.json'} is not the record of an artifact: restore or delete the folder")
     if record.get("schema") != SCHEMA:
         raise D2CError(f"{folder} has schema {record.get('schema')}, this d2c reads {SCHEMA}: make it again")
     return Artifact(folder, record)

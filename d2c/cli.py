@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except D2CError as wrong:
         return _fail(wrong, 1)
     except KeyboardInterrupt:
-        return _fail("stopped from the keyboard; the same command goes on from the last checkpoint", 1)
+        return _fail("stopped from the keyboard; give the same command again to go on from what was saved", 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -154,6 +154,8 @@ def _run(namespace: argparse.Namespace) -> None:
             force=namespace.force,
             quiet=namespace.quiet,
         )
+        if namespace.name and artifact.name != namespace.name:
+            print(f"d2c: the same recipe is there already, as {artifact.kind}/{artifact.name}", file=sys.stderr)
         print(json.dumps(_summary(artifact)) if namespace.json else _line(artifact))
 
 

@@ -113,6 +113,8 @@ def _check(owner: str, spec: Option, value: Any) -> None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if value != value:
             raise UsageError(f"{where} is not a number")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise UsageError(f"{where} = {value} does not fit into 64 bits")
         if spec.minimum is not None and value < spec.minimum:
             raise UsageError(f"{where} = {value:g} is below {spec.minimum:g}")
         if spec.maximum is not None and value > spec.maximum:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -13,6 +14,28 @@ from typing import Any
 
 from d2c.errors import D2CError
 from d2c.progress import FILE as PROGRESS_FILE
+from d2c.progress import Progress
+
+SCRATCH = ("elapsed", PROGRESS_FILE, "recipe.json")  # what only an unfinished artifact needs
+
+
+@dataclasses.dataclass
+class Build:
+    """What a verb's writer works with: the partial folder, its progress, and facts to keep."""
+
+    folder: Path
+    progress: Progress
+    device: str = "cpu"
+    devices: int = 0
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def note(self, **facts: Any) -> None:
+        """Keep facts (plain JSON values) in artifact.json."""
+        self.facts.update(facts)
+
+    def used(self, device: object, count: int = 1) -> None:
+        """Say which device did the work; its seconds are then counted."""
+        self.device, self.devices = str(device), count
 
 
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -22,8 +45,9 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 @contextlib.contextmanager
-def lock(partial: Path, name: str) -> Iterator[None]:
+def lock(partial: Path) -> Iterator[None]:
     """Hold the right to make this artifact. Raises D2CError when another process holds it."""
+    name = partial.name.removeprefix(".partial-")
     partial.parent.mkdir(parents=True, exist_ok=True)
     path = partial.parent / f".lock-{name}"
     with path.open("w") as handle:
@@ -45,7 +69,8 @@ def take_over(partial: Path, kind: str, name: str, recipe: Mapping[str, Any], fi
             old = json.loads(marker.read_text())
         except (OSError, ValueError):
             old = {}
-        if old.get("fingerprint") == fingerprint and not force:
+        # What an earlier --force began is gone on with; what was begun without it, --force drops.
+        if old.get("fingerprint") == fingerprint and (old.get("forced") or not force):
             with contextlib.suppress(OSError, ValueError):
                 return float((partial / "elapsed").read_text())
             return 0.0
@@ -56,24 +81,69 @@ def take_over(partial: Path, kind: str, name: str, recipe: Mapping[str, Any], fi
             )
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    marker.write_text(json.dumps({"fingerprint": fingerprint, "recipe": recipe}, ensure_ascii=False))
+    marker.write_text(json.dumps({"fingerprint": fingerprint, "recipe": recipe, "forced": force}, ensure_ascii=False))
     return 0.0
 
 
+def completed(partial: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The record of a partial folder that was written in full and only not put in place yet, or None."""
+    try:
+        record: dict[str, Any] = json.loads((partial / "artifact.json").read_text())
+        return record if record["fingerprint"] == fingerprint else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def commit(partial: Path, final: Path) -> None:
-    """Flush everything, then put it in place with one rename."""
-    for path in [*(p for p in partial.rglob("*") if p.is_file()), partial]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    old = final.with_name(f".old-{final.name}")
+    """Flush everything, then put it in place with one rename.
+
+    What it replaces is set aside first and comes back, here or by `restore`, if that rename does not happen.
+    """
+    for path in [*partial.rglob("*"), partial]:
+        _flush(path)
+    old = _aside(final)
     if final.exists():
         shutil.rmtree(old, ignore_errors=True)
         final.rename(old)
-    partial.rename(final)
+    try:
+        partial.rename(final)
+    except OSError:
+        if old.exists():
+            old.rename(final)
+        raise
+    _flush(final.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def restore(partial: Path, final: Path) -> None:
+    """Put back what a replacement had set aside when it died between its two renames."""
+    if _aside(final).exists() and not final.exists():
+        with lock(partial):
+            if not final.exists():
+                _aside(final).rename(final)
+
+
+def _aside(final: Path) -> Path:
+    return final.with_name(f".old-{final.name}")
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def size(partial: Path) -> int:
+    """Bytes of the files that will stay."""
+    return sum(p.stat().st_size for p in partial.rglob("*") if p.is_file() and p.name not in SCRATCH)
+
+
+def forget_if_empty(partial: Path) -> None:
+    """Remove a partial folder in which nothing was written yet."""
+    if partial.is_dir() and all(p.name in SCRATCH for p in partial.iterdir()):
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def note_elapsed(partial: Path, seconds: float) -> None:
@@ -84,5 +154,5 @@ def note_elapsed(partial: Path, seconds: float) -> None:
 
 def sweep(partial: Path) -> None:
     """Remove what only an unfinished artifact needs."""
-    for scratch in ("elapsed", PROGRESS_FILE, "recipe.json"):
+    for scratch in SCRATCH:
         (partial / scratch).unlink(missing_ok=True)

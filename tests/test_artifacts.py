@@ -164,3 +164,72 @@ def test_the_workspace_comes_from_the_environment(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("D2C_WORKSPACE")
     monkeypatch.chdir(tmp_path)
     assert Workspace.at().root == Path(os.path.realpath(tmp_path)) / "workspace"
+
+
+def test_nothing_finished_is_lost_before_the_last_rename(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    calls: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr("d2c.artifacts.commit", full)
+        with pytest.raises(OSError, match="No space"):
+            make(workspace, name="a", calls=calls)
+    assert workspace.list("maps") == []
+    assert make(workspace, name="a", calls=calls).json("value.json") == 1
+    assert calls == [1]
+
+
+def test_a_replacement_that_died_between_its_renames_is_put_back(workspace: Workspace) -> None:
+    made = make(workspace, name="a")
+    made.path.rename(made.path.with_name(".old-a"))
+    assert make(workspace, name="a", calls=(calls := [])).path == made.path
+    assert calls == []
+
+
+def test_an_interrupted_force_goes_on(workspace: Workspace) -> None:
+    make(workspace, name="a")
+    seen: list[list[str]] = []
+
+    def write(build: Build) -> None:
+        seen.append(sorted(p.name for p in build.folder.glob("part-*")))
+        (build.folder / f"part-{len(seen)}").write_text("x")
+        if len(seen) == 1:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True, force=True)
+    assert workspace.find("maps", "a").json("value.json") == 1
+    produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True, force=True)
+    assert seen == [[], ["part-1"]]
+
+
+def test_a_refused_attempt_leaves_its_name_free(workspace: Workspace) -> None:
+    def refuse(build: Build) -> None:
+        raise D2CError("does not fit")
+
+    with pytest.raises(D2CError, match="does not fit"):
+        produce(workspace, "maps", Config(k=1), refuse, stem="thing", name="a", quiet=True)
+    assert make(workspace, Config(k=2), name="a").recipe == {"k": 2}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "null", '{"schema": 1}'])
+def test_a_damaged_neighbour_stops_nothing(workspace: Workspace, text: str) -> None:
+    bad = make(workspace, Config(k=1), name="bad")
+    (bad.path / "artifact.json").write_text(text)
+    good = make(workspace, Config(k=2), name="good")
+    assert [a.name for a in workspace.list("maps")] == ["good"]
+    assert workspace.resolve(good.fingerprint[:12], "maps").path == good.path
+    with pytest.raises(D2CError, match=r"artifact\.json"):
+        workspace.resolve("bad", "maps")
+
+
+def test_a_damaged_file_is_named(workspace: Workspace) -> None:
+    made = make(workspace, name="a")
+    for name in ("t.parquet", "t.safetensors", "t.json"):
+        (made.path / name).write_bytes(b"PAR1 no more")
+        read = {".parquet": made.table, ".json": made.json}.get(Path(name).suffix, made.arrays)
+        with pytest.raises(D2CError, match=rf"{name} cannot be read"):
+            read(name)
+        with pytest.raises(D2CError, match="lacks gone"):
+            read("gone" + Path(name).suffix)

@@ -89,7 +89,7 @@ def _load(name: str, origin: str, quiet: bool) -> tuple[Splits, Path]:
     try:
         import datasets  # type: ignore[import-untyped]
     except ImportError:
-        raise D2CError(f"{origin[:200]} needs the package datasets: pip install 'd2c[hub]'") from None
+        raise D2CError(f"{origin[:200]} needs the package datasets: pip install -e '.[hub]'") from None
     found: Any
     with _loading(origin), _progress_bars(not quiet):
         config = ""

@@ -158,5 +158,5 @@ def _submitit() -> ModuleType:
     try:
         import submitit
     except ImportError:
-        raise D2CError("submitit is not installed, which takes jobs to Slurm: pip install 'd2c[slurm]'") from None
+        raise D2CError("submitit is not installed, which takes jobs to Slurm: pip install -e '.[slurm]'") from None
     return submitit

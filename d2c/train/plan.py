@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2c.artifacts import Artifact
 from d2c.diffusion.config import SIZES, ModelConfig, parse
-from d2c.errors import UsageError
+from d2c.errors import D2CError, UsageError
 
 if TYPE_CHECKING:
     from d2c.train.verb import TrainConfig
@@ -149,12 +149,15 @@ def _vision(data: Artifact) -> tuple[str | None, int]:
 
 
 def _shape(data: Artifact, file: str, key: str) -> list[int] | None:
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if not (data.path / file).is_file():
         return None
-    with safe_open(data.path / file, framework="numpy") as tensors:
-        return list(tensors.get_slice(key).get_shape())
+    try:
+        with safe_open(data.path / file, framework="numpy") as tensors:
+            return list(tensors.get_slice(key).get_shape())
+    except SafetensorError as problem:
+        raise D2CError(f"{data.path / file} cannot be read ({problem}): attach again with --force") from None
 
 
 def _sides(data: Artifact, most: int = 64) -> list[int]:
