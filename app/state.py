@@ -56,8 +56,9 @@ def choose(
 ) -> Artifact | None:
     """A select box over the artifacts of a kind; its name is in the URL and holds on every page.
 
-    It begins with `begin`, or the newest. They are listed oldest first: Streamlit leaves the first option out
-    of the URL, and the oldest stays the same when others are made. None when there is nothing to choose.
+    It begins with `begin`, or the newest. Streamlit leaves a widget's default out of the URL, so the box has none
+    (`index=None`): whatever was picked is in the link, the oldest too; a link without a name means the newest.
+    None when there is nothing to choose.
     """
     found = list(workspace().list(kind) if among is None else among)
     if not found:
@@ -68,7 +69,7 @@ def choose(
         st.session_state[key] = asked
     if asked not in names:
         st.session_state[key] = begin.name if begin is not None else names[-1]
-    st.selectbox(label or LABELS[kind], names, key=key, bind="query-params", help=help)
+    st.selectbox(label or LABELS[kind], names, index=None, key=key, bind="query-params", help=help)
     return next((a for a in found if a.name == st.session_state[key]), found[-1])
 
 

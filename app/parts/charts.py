@@ -162,7 +162,7 @@ def curves(
             x=xs,
             y=ys,
             name=name,
-            mode="lines",
+            mode="lines" if len(xs) > 1 else "markers",  # a line of one point draws nothing
             line={"color": CLASSES[i % len(CLASSES)], "width": 2, "dash": DASHES[i % len(DASHES)]},
             hovertemplate=f"{x} %{{x:,}}<br>{y} %{{y:.4g}}<extra>{name}</extra>",
         )

@@ -19,7 +19,7 @@ from d2c.evaluate import EvaluateConfig
 
 ROWS = {
     "samples": ("**These samples**", ""),
-    "held_out": ("Real images, held out", "the floor: what real images get"),
+    "held_out": ("Real images", "the floor: images the generator never saw; the reader was trained on most of them"),
     "copies": ("Training images, shown again", "what a copy machine gets"),
 }
 SPACES = {"pixels": "By pixels", "features": "By features"}

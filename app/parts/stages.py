@@ -1,4 +1,8 @@
-"""The seven stages as the Overview shows them: the newest artifact of each, in a number, a line and a picture."""
+"""The seven stages as the Overview shows them: one way from images to judged samples, each in a number and a picture.
+
+Its artifacts belong together: what the newest of them was made from, and what was made from that. A stage that
+nothing of this way has reached is missing, even when an older way reached it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,7 @@ from d2c.errors import D2CError
 from d2c.explore.aggregates import extremes
 from d2c.jobs import Job
 
+_TRUNK = ("datasets", "scores", "subsets", "condensed", "runs")
 PICTURES = 16  # in a stage's mosaic, 4 × 4
 
 
@@ -28,11 +33,36 @@ def furthest() -> Artifact | None:
 def stages(dataset: Artifact | None) -> list[Stage]:
     """What has been made from a data set, stage by stage; a live job of a stage takes precedence."""
     live = {job.verb: job for job in jobs.live_jobs()}
-    return [_stage(dataset, *row, live=live) for row in _ROWS]
+    way = _way(dataset)
+    return [_stage(way, *row, live=live) for row in _ROWS]
+
+
+def _way(dataset: Artifact | None) -> dict[str, Artifact]:
+    """The newest artifact of each kind on the newest way from a data set: its trunk, and the leaves of its run."""
+    if dataset is None:
+        return {}
+    there = {a.fingerprint: a for _, _, kind, *_ in _ROWS for a in state.workspace().list(kind)}
+
+    def ancestors(artifact: Artifact) -> set[str]:
+        parents = {p["fingerprint"] for p in artifact.record["parents"]}
+        return parents.union(*(ancestors(there[p]) for p in parents if p in there))
+
+    trunk = [
+        a
+        for a in there.values()
+        if a.kind in _TRUNK
+        and a.facts.get("task", "generate") == "generate"
+        and (a.fingerprint == dataset.fingerprint or state.descends(a, dataset))
+    ]
+    newest = max(trunk, key=lambda a: (str(a.record["created"]), _TRUNK.index(a.kind)))
+    line = ancestors(newest) | {newest.fingerprint}
+    way = {a.kind: a for f, a in there.items() if f in line and a in trunk}
+    leaves = [a for a in there.values() if a.kind not in _TRUNK and newest.fingerprint in ancestors(a)]
+    return way | {a.kind: a for a in sorted(leaves, key=lambda a: str(a.record["created"]))}
 
 
 def _stage(
-    dataset: Artifact | None,
+    way: Mapping[str, Artifact],
     page: str,
     verb: str,
     kind: str,
@@ -42,11 +72,7 @@ def _stage(
     *,
     live: Mapping[str, Job],
 ) -> Stage:
-    found = [
-        a
-        for a in state.workspace().list(kind)
-        if a.facts.get("task", "generate") == "generate" and dataset is not None and state.descends(a, dataset)
-    ]
+    found = [way[kind]] if kind in way else []
     shown: Mapping[str, Any] = {"note": _PROMISES[verb]}
     if found:
         try:

@@ -24,6 +24,7 @@ NO_LABEL = "no label"
 
 SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 DIGITS = "demo:digits"
+HASHED = 2 * 2**30  # bytes up to which a folder is known by its content, not by its sizes
 NUMERALS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 EXPECTED = f"expected a folder of class folders, a .parquet file, wds:GLOB, hf:NAME or {DIGITS}"
 
@@ -110,7 +111,9 @@ def folder(path: Path, origin: str, split: str = "") -> Source:
 
     It counts as split when every folder in it is named like one (train, val, test …). Hidden names are
     passed over; every other file becomes an entry, with its problem where it cannot be an image of a class.
-    The identity covers class names, keys and sizes: a file changed in place to the same size is not noticed.
+    The identity covers class names, keys and bytes. Above 2 GiB in all it covers sizes instead of bytes, because
+    reading everything to find that nothing changed would take minutes: a file changed in place to the same size
+    is then not noticed, and such a folder needs a new name after it.
     """
     path = path.resolve()
     top = _folders(path)
@@ -132,14 +135,27 @@ def folder(path: Path, origin: str, split: str = "") -> Source:
         raise D2CError(f"{origin} has no class folders, so there are no labels: expected FOLDER/CLASS/IMAGE{hint}")
     entries.sort(key=lambda entry: entry.key)
     listing = hashlib.sha256("\0".join(sorted(classes)).encode())
+    small = sum(entry.size for entry in entries) <= HASHED
     for entry in entries:
-        listing.update(f"\n{entry.key}\0{entry.size}".encode())
+        content = _digest(path / entry.key) if small else ""
+        listing.update(f"\n{entry.key}\0{entry.size}\0{content}".encode())
 
     def items() -> Iterator[tuple[Entry, Read]]:
         return ((entry, (path / entry.key).read_bytes) for entry in entries)
 
     names = {name: name for name in sorted(classes)}
     return Source(origin, slugify(path.name), listing.hexdigest(), entries, names, items, root=path)
+
+
+def _digest(file: Path) -> str:
+    """SHA-256 of a file; empty for one that cannot be read, which ingest will then reject."""
+    try:
+        if not file.is_file():  # a pipe would never end
+            return ""
+        with file.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def digits(split: str = "") -> Source:

@@ -91,7 +91,12 @@ def test_identity_is_the_content_not_the_place(tree):
     first = open_source(str(tree(files, "here"))).identity
     assert open_source(str(tree(files, "deep/there"))).identity == first
     for n, other in enumerate(
-        [{**files, "dog/c.png": b"3"}, {**files, "dog/b.png": b"333"}, {"cat/a.png": b"1", "fox/b.png": b"22"}]
+        [
+            {**files, "dog/c.png": b"3"},
+            {**files, "dog/b.png": b"333"},
+            {**files, "dog/b.png": b"23"},
+            {"cat/a.png": b"1", "fox/b.png": b"22"},
+        ]
     ):
         assert open_source(str(tree(other, f"other{n}"))).identity != first
 
