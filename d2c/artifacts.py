@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d2c.config import execution_of, recipe_of
-from d2c.errors import D2CError
+from d2c.errors import Cancelled, D2CError
 from d2c.naming import KINDS, SCHEMA, SLUG, fingerprint_of, known_kind, slug, slugify
 from d2c.partial import (
     Build,
@@ -252,8 +252,9 @@ def produce(
             build = Build(partial, Progress(partial, quiet=quiet, elapsed_before=started))
             try:
                 write(build)
-            except BaseException:
-                forget_if_empty(partial)  # a refused command leaves its name free
+            except D2CError as refused:
+                if not isinstance(refused, Cancelled):
+                    forget_if_empty(partial)  # a refused command leaves its name free
                 raise
             finally:
                 build.progress.close()

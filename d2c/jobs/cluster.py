@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shutil
 import subprocess
 import time
@@ -18,6 +17,7 @@ from d2c.jobs.folder import Job, begin, home, read_end
 from d2c.jobs.processes import environment, say
 
 LOOK = 15.0  # seconds between two questions to Slurm, about all jobs at once
+ASK_AGAIN = 10.0  # seconds after which a cancellation that did nothing is asked for once more
 SETTLE = 15.0  # seconds that the file system gets to show what a node wrote last
 WARNING = 120  # seconds before its time limit at which a job is asked to save
 # What Slurm says of a job that is over (sacct, job state codes), then submitit's own words for its local executor.
@@ -107,10 +107,14 @@ class Cluster:
         return now - self._over.setdefault(job.id, now) >= SETTLE, None
 
     def stop(self, job: Job) -> None:
-        """Ask Slurm once to cancel it: SIGTERM, and after Slurm's KillWait (30 s unless configured) SIGKILL."""
+        """Ask Slurm to cancel it: SIGTERM, and after Slurm's KillWait (30 s unless configured) SIGKILL.
+
+        Asked again while it is still there: a request that meets a starting node can be lost, and asking a command
+        to stop twice is the same as once.
+        """
         if time.monotonic() < self._ask.get(job.id, 0.0):
             return
-        self._ask[job.id] = math.inf
+        self._ask[job.id] = time.monotonic() + ASK_AGAIN
         try:
             self._handle(job).cancel()
         except (subprocess.CalledProcessError, OSError) as problem:

@@ -243,7 +243,7 @@ def test_folders_that_hold_no_data_set(tree, tmp_path):
 
 def test_without_the_package_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(D2CError, match=r"hf:zoo/animals needs the package datasets: pip install 'd2c\[hub\]'"):
+    with pytest.raises(D2CError, match=r"hf:zoo/animals needs the package datasets: pip install -e '.\[hub\]'"):
         open_source("hf:zoo/animals")
 
 

@@ -294,7 +294,7 @@ def test_what_is_missing_is_said(workspace: Workspace, monkeypatch: pytest.Monke
     with pytest.raises(D2CError, match="no Slurm here"):
         choose(workspace, Slurm())
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(D2CError, match=r"pip install 'd2c\[slurm\]'"):
+    with pytest.raises(D2CError, match=r"pip install -e '.\[slurm\]'"):
         choose(workspace, Slurm())
     assert stored(workspace) is None
 
