@@ -13,9 +13,8 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, before 
 import d2c
 from d2c.artifacts import Artifact, Workspace
 
-
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # A shell without job control starts its background jobs deaf to SIGINT, which is what submitit's local executor sends.
+    # A shell without job control starts background jobs deaf to SIGINT, which submitit's local executor sends.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
