@@ -120,6 +120,8 @@ def _compare(file: Path, config: ModelConfig, expected: ModelConfig) -> None:
         )
         if have != want
     ]
+    if config.path != expected.path:
+        wrong.append(f"it is on path {config.path}, not {expected.path}")
     if wrong:
         raise D2CError(f"{file} does not fit {expected.name} as it was asked for: {'; '.join(wrong)}")
 

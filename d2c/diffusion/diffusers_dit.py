@@ -176,15 +176,11 @@ def convert(state: Mapping[str, Tensor], depth: int, where: Path) -> dict[str, T
         if theirs in left:
             ours[name] = left.pop(theirs)
     for theirs, name in _embedders():
-        first = left.get(f"transformer_blocks.0.norm1.emb.{theirs}")
-        if first is None:
-            continue
-        ours[name] = first
         for i in range(depth):
-            copy = left.pop(f"transformer_blocks.{i}.norm1.emb.{theirs}", first)
-            if not torch.equal(copy, first):
+            copy = left.pop(f"transformer_blocks.{i}.norm1.emb.{theirs}", None)
+            if copy is not None and not torch.equal(copy, ours.setdefault(name, copy)):
                 raise D2CError(
-                    f"{where} has another {theirs} in block {i} than in block 0, so it is no DiT: "
+                    f"{where} has another {theirs} in block {i} than before it, so it is no DiT: "
                     "only weights converted from DiT's layout can be loaded"
                 )
     return ours | left
