@@ -226,11 +226,6 @@ def open_scorer(
     )
 
 
-def digest_of(file: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hex digits."""
-    return download.digest(file)
-
-
 def _released(release: Release, weights: Path | str, path: str) -> Located:
     if path not in ("", release.path):
         raise UsageError(f"scorer {release.name} is on path {release.path}, not {path}: leave the path out")
