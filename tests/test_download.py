@@ -17,8 +17,9 @@ from pathlib import Path
 import pytest
 
 from d2c import download as module
+from d2c import progress
 from d2c.download import cache_folder, digest, download
-from d2c.errors import D2CError
+from d2c.errors import Cancelled, D2CError
 
 BYTES = bytes(range(256)) * 20_000  # 5.1 MB
 
@@ -277,6 +278,19 @@ def test_digests_of_files_elsewhere_leave_nothing_beside_them(file, tmp_path):
     mine.write_bytes(b"mine")
     assert digest(mine) == hashlib.sha256(b"mine").hexdigest()
     assert [p.name for p in tmp_path.iterdir() if p.name != "torch"] == ["mine.pt"]
+
+
+def test_stopped_as_asked_it_goes_on(server, file, monkeypatch):
+    monkeypatch.setattr(progress, "_cancel", threading.Event())
+    progress._cancel.set()
+    with pytest.raises(Cancelled):
+        download(server.address, file, quiet=True)
+    have = (file.parent / "model.pt.part").stat().st_size
+    assert 0 < have < len(BYTES)
+    progress._cancel.clear()
+    download(server.address, file, quiet=True)
+    assert server.asked == [None, f"bytes={have}-"]
+    assert file.read_bytes() == BYTES
 
 
 CHILD = (

@@ -105,7 +105,10 @@ class Located:
         Of several files it is that of their digests and names. Raises D2CError when they are not here yet.
         """
         if not self.here:
-            raise D2CError(f"the weights of scorer {self.name} are not here yet: `Located.ready` fetches them")
+            raise D2CError(
+                f"the weights of scorer {self.name} are not here yet: scoring with it (d2c score) fetches them, and so "
+                "does Located.ready"
+            )
         if self.path.is_file():
             return download.digest(self.path)
         files = diffusers_dit.weight_files(diffusers_dit.describe(self.path).place)
