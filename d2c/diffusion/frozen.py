@@ -3,8 +3,8 @@
 The same numbers as `DiT.forward` with one time for the whole batch, up to the arithmetic asked for. What changes:
 
 - Weights are cast once. In bf16 the residual stream is bf16 too, which halves what every norm and sum has to move.
-- All adaLN modulations of the network are one matrix product per class and time (`condition`), not 2·depth + 1 per image.
-- A block adds the branch that the block before it left over, so that sum, norm and modulation are one pass when compiled.
+- All adaLN modulations of the network are one matrix product a class and time (`condition`), not one a block and image.
+- A block adds the branch that the one before it left over, so that sum, norm and modulation are one pass when compiled.
 - The GELU is in the epilogue of its matrix product where the library has one (CUDA).
 - Only the channels that are read are computed: a learnt variance is left out of the last layer.
 - precision "fp8" multiplies e4m3 matrices with a scale a row (Hopper and later); norms, attention and sums stay bf16.
@@ -26,7 +26,7 @@ E4M3_MAX = 448.0
 
 
 class FrozenDiT:
-    """A copy of a model's weights with a quick forward pass; `model` itself is left as it is.
+    """A copy of a model's weights with a quick forward pass. The model's two embedders are taken over, to the device.
 
     `compile` fuses the passes between the matrix products (a GPU and a C compiler are needed; half a minute).
     """
@@ -34,7 +34,8 @@ class FrozenDiT:
     def __init__(self, model: DiT, device: torch.device, precision: str, *, compile: bool = False) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"no precision {precision!r}; known: {', '.join(PRECISIONS)}")
-        self.model, self.config, self.path = model.eval(), model.config, model.path
+        model.eval()
+        self.config, self.path = model.config, model.path
         self.device, self.precision = device, precision
         self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
         with torch.no_grad():
@@ -47,21 +48,26 @@ class FrozenDiT:
             self._positions = model.pos_embed.to(device, self.dtype)
             self._blocks = [_pack(block, self) for block in model.blocks]
             self._last = self._cast(*self._read_channels(model.final_layer.linear))
-        self.compiled = compile
-        self._stem, self._block, self._head = self._embed, _block, self._finish
+        self._time, self._label = model.t_embedder.to(device), model.y_embedder.to(device)
+        self.uncompile()
         if compile:
-            options = {"dynamic": False, "fullgraph": True}
-            self._stem = torch.compile(self._embed, **options)
-            self._block = torch.compile(_block, **options)
-            self._head = torch.compile(self._finish, **options)
+            self.compiled = True
+            self._stem = torch.compile(self._embed, dynamic=False, fullgraph=True)
+            self._block = torch.compile(_block, dynamic=False, fullgraph=True)
+            self._head = torch.compile(self._finish, dynamic=False, fullgraph=True)
+
+    def uncompile(self) -> None:
+        """Run as it is from now on."""
+        self.compiled = False
+        self._stem, self._block, self._head = self._embed, _block, self._finish
 
     def condition(self, t: Tensor, y: Tensor) -> Tensor:
         """Every modulation of the network at time t (1,) for classes y (U,): (U, (6·depth + 2)·D)."""
-        c = self.model.t_embedder(t) + self.model.y_embedder(y)  # (U, D), fp32
+        c = self._time(t) + self._label(y)  # (U, D), fp32
         return F.linear(F.silu(c).to(self.dtype), *self._modulation)
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
-        """The path's prediction (N, C, H, W) in fp32 at x (N, C, H, W) under the modulations rows (N, (6·depth + 2)·D)."""
+        """The path's prediction (N, C, H, W) in fp32, at x (N, C, H, W) under modulations (N, (6·depth + 2)·D)."""
         h, branch, gate = self._stem(x), None, None
         wide = 6 * self.config.width
         for i, block in enumerate(self._blocks):
@@ -157,10 +163,7 @@ def _block(
     mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
     h = h + gate1 * _apply(mixed, block.proj)
     inner = modulate(_norm(h), shift2, scale2)
-    if block.gelu:
-        inner = _apply(inner, block.fc1, gelu=True)
-    else:
-        inner = F.gelu(_apply(inner, block.fc1), approximate="tanh")
+    inner = _apply(inner, block.fc1, gelu=True) if block.gelu else F.gelu(_apply(inner, block.fc1), approximate="tanh")
     return h, _apply(inner, block.fc2), gate2
 
 

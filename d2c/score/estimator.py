@@ -1,11 +1,11 @@
 """The difficulty estimator: a frozen model's squared error at fixed timesteps under fixed noise.
 
-    e_j(x) = mean over C, H, W of ‖ target − model(α_j x + σ_j ε_j, t_j, c) ‖²,     j = 0 … K − 1
+    e_j(x) = mean over C, H, W of ‖ target_j − model(α_j x + σ_j ε_j, t_j, c) ‖²,     j = 0 … K − 1
 
 Source: D2C (arXiv 2507.05914) §"Select", which averages the ε error over timesteps drawn uniformly. Not
-given there and decided here: the t_j are K stratified midpoints of the path's clock and the ε_j come from
-(seed, j) alone, so every image meets the same ones. What is common to all images then cancels in the
-ranking instead of adding noise to it, and a score does not depend on batch, order, shard or resume.
+given there and decided here: the t_j are the same for every image (`d2c.score.grid` says which) and the ε_j come from
+(seed, j) alone. What is common to all images then cancels in the ranking instead of adding noise to it, and a score
+does not depend on batch, order, shard, process or resume.
 """
 
 from __future__ import annotations
@@ -16,23 +16,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2c.device import autocast
-from d2c.diffusion.autoencoders import Autoencoder
-from d2c.diffusion.dit import DiT
 from d2c.errors import D2CError
+from d2c.score import grid as grids
+from d2c.score.grid import Grid
+from d2c.score.judges import Judge, Targets
 
-AUTO_BATCH = {"cuda": 256, "cpu": 64}
-# Multiply-adds of a whole job from which compiling (half a minute) pays on a GPU: one H200 does it in about that.
-COMPILE_FROM = 1e16
+#: tokens in a forward pass to begin with: a GPU is full from about so many, a CPU's caches are.
+TOKENS = {"cuda": 1 << 16, "cpu": 1 << 13}
+BATCH = (8, 4096)
+PILOT_BANK = 2
 
 
 def noise_bank(seed: int, bank: int, count: int, shape: tuple[int, ...]) -> Tensor:
     """ε_0 … ε_{K−1}, float32 [K, *shape], the same on every device and for every K that reaches so far.
 
     ε_{2i} is drawn from (seed, bank, i) and ε_{2i+1} = −ε_{2i}: what is odd in ε nearly cancels between
-    neighbouring timesteps, and what is even in it is averaged over K/2 draws. Spearman within a class against
-    512 evaluations, ε error, K = 8 (16), mean of ten seeds, digits: pairs .85 (.90), one ε for all j with
-    alternating sign .77 (.79), a fresh ε for every j .78 (.86) with a SiT-Ti/2 of 1,500 steps.
+    neighbouring timesteps, and what is even in it is averaged over K/2 draws. docs/estimator.md compares designs.
     """
     draws = [np.random.default_rng((seed, bank, i)).standard_normal(shape, np.float32) for i in range(-(-count // 2))]
     pairs = torch.from_numpy(np.stack(draws)).repeat_interleave(2, dim=0)[:count]  # [K, C, H, W]
@@ -42,79 +41,105 @@ def noise_bank(seed: int, bank: int, count: int, shape: tuple[int, ...]) -> Tens
 
 @dataclasses.dataclass(eq=False)
 class Estimator:
-    """A scorer with its timesteps and two noise banks, ready on its device.
+    """A judge with its timesteps and two noise banks, ready on its device."""
 
-    `images` is how many it is going to judge: on a GPU a long job is worth compiling the model for.
-    """
-
-    model: DiT
-    autoencoder: Autoencoder
+    judge: Judge
     device: torch.device
-    precision: str
-    evaluations: int
+    grid: Grid
     seed: int
-    batch: int = 0  # images per forward pass; 0 = auto
-    images: int = 0
+    batch: int = 0  # images per forward pass; 0 = found: from `TOKENS` on, halved as long as memory is short
 
     def __post_init__(self) -> None:
-        config = self.model.config
-        if self.autoencoder.channels not in (0, config.channels):
-            raise D2CError(
-                f"the scorer takes {config.channels} channels, its autoencoder {self.autoencoder.name} gives "
-                f"{self.autoencoder.channels}: the checkpoint names another than it was trained with"
-            )
-        # In train mode a label embedder drops labels at random: scores would depend on luck.
-        self.model.eval()
-        self.batch = self.batch or AUTO_BATCH.get(self.device.type, 64)
-        self.side = config.image_size * self.autoencoder.factor
-        self.channels = (self.autoencoder.channels and 3) or config.channels
-        self.timesteps = self.model.path.timesteps(self.evaluations)  # [K]
-        shape = (config.channels, config.image_size, config.image_size)
-        self.banks = [noise_bank(self.seed, b, self.evaluations, shape).to(self.device) for b in (0, 1)]
-        cost = sum(p.numel() for p in self.model.parameters()) * config.tokens * self.evaluations * self.images
-        self.compiled = self.device.type == "cuda" and cost > COMPILE_FROM
-        self._forward = torch.compile(self.model, dynamic=False) if self.compiled else self.model
+        tokens = TOKENS.get(self.device.type, TOKENS["cpu"])
+        self.batch = self.batch or int(np.clip(tokens // self.judge.tokens, *BATCH))
+        self.count = len(self.grid.places)
+        self.timesteps = self.judge.path.at(torch.from_numpy(self.grid.places))  # [K]
+        self.shape = (self.judge.channels, self.judge.side, self.judge.side)
+        self._banks: dict[int, Tensor] = {}
+        self.busy = Stopwatch(self.device)
+
+    def bank(self, number: int) -> Tensor:
+        """The noise [K, C, S, S] of one bank, on the device."""
+        if number not in self._banks:
+            self._banks[number] = noise_bank(self.seed, number, self.count, self.shape).to(self.device)
+        return self._banks[number]
+
+    def errors(self, x: np.ndarray | Tensor, targets: Targets, bank: int = 0, *, null: bool = False) -> np.ndarray:
+        """Errors in the path's own weighting, float32 [n, K].
+
+        x [n, C, S, S]: uint8 pixels, or latents as they are; targets: n classes or captions, which `null` puts aside.
+        Raises D2CError when not even one image fits into the device's memory.
+        """
+        return self._errors(x, targets, self.timesteps, self.bank(bank), null)
+
+    def pilot(self, x: np.ndarray | Tensor, targets: Targets) -> np.ndarray:
+        """Errors [n, G] at the pilot's G timesteps, each under one and the same noise of a bank of its own."""
+        noise = noise_bank(self.seed, PILOT_BANK, 1, self.shape).to(self.device)
+        places = torch.from_numpy(grids.uniform(grids.TIMES).places)
+        return self._errors(x, targets, self.judge.path.at(places), noise.expand(grids.TIMES, *self.shape), False)
 
     @torch.inference_mode()
-    def errors(self, images: np.ndarray, labels: np.ndarray, bank: int = 0) -> np.ndarray:
-        """Errors in the path's own weighting, float32 [n, K]; images uint8 [n, C, S, S], labels [n].
+    def _errors(
+        self, x: np.ndarray | Tensor, targets: Targets, timesteps: Tensor, noise: Tensor, null: bool
+    ) -> np.ndarray:
+        x = torch.as_tensor(x)
+        rows, start = [torch.empty(0, len(timesteps), device=self.device)], 0
+        while start < len(x):
+            stop = min(start + self.batch, len(x))
+            try:
+                rows.append(self._batch(x[start:stop], targets[start:stop], timesteps, noise, null))
+                start = stop
+            except torch.OutOfMemoryError:
+                if self.batch == 1:
+                    raise D2CError(
+                        f"not even one image fits into the memory of {self.device}: use a smaller scorer or another GPU"
+                    ) from None
+                self.batch //= 2
+            if self.batch < stop - start:
+                torch.cuda.empty_cache()  # outside of the handler, which still holds what was allocated
+        return torch.cat(rows).cpu().numpy()
 
-        Raises D2CError when a batch does not fit into the device's memory.
-        """
-        rows = [np.empty((0, self.evaluations), np.float32)]
-        try:
-            for start in range(0, len(images), self.batch):
-                stop = start + self.batch
-                rows.append(self._batch(images[start:stop], labels[start:stop], self.banks[bank]))
-        except torch.OutOfMemoryError:
-            raise D2CError(
-                f"a batch of {self.batch} does not fit into the memory of {self.device}: "
-                f"give --batch-size {max(1, self.batch // 2)}"
-            ) from None
-        return np.concatenate(rows)
-
-    def _batch(self, images: np.ndarray, labels: np.ndarray, noise: Tensor) -> np.ndarray:
-        count = len(images)
-        if self.compiled:  # for one shape: the last batch is filled up with its last image
+    def _batch(self, x: Tensor, targets: Targets, timesteps: Tensor, noise: Tensor, null: bool) -> Tensor:
+        count = len(x)
+        if self.judge.fixed_batch and count < self.batch:  # filled up with its last image
             fill = np.minimum(np.arange(self.batch), count - 1)
-            images, labels = images[fill], labels[fill]
-        x = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).float() / 127.5 - 1
-        y = torch.from_numpy(labels.astype(np.int64)).to(self.device)
-        x = self.autoencoder.encode(x)[0].float()  # the mean: a drawn latent would add noise to the score
-        path, table = self.model.path, []
-        for t, eps in zip(self.timesteps.to(self.device), noise, strict=True):
-            t, eps = t[None], eps.expand_as(x)
-            with autocast(self.device, self.precision):
-                out = self._net(path.interpolate(x, eps, t), t, y)
-            table.append(path.squared_error(self.model.prediction(out), x, eps, t))  # fp32 [B]
-        return torch.stack(table, dim=1)[:count].cpu().numpy()
+            x = x[torch.from_numpy(fill)]
+            targets = targets[fill] if isinstance(targets, np.ndarray) else [targets[i] for i in fill]
+        z = x.to(self.device, non_blocking=True)
+        z = z.float() / 127.5 - 1 if z.dtype == torch.uint8 else z.float()
+        condition = self.judge.null(len(z)) if null else self.judge.prepare(targets)
+        path, table = self.judge.path, []
+        with self.busy:
+            for t, eps in zip(timesteps.to(self.device), noise, strict=True):
+                eps = eps.expand_as(z)
+                out = self.judge.ask(path.interpolate(z, eps, t[None]), t[None], condition)
+                table.append(path.squared_error(out, z, eps, t[None]))  # fp32 [B]
+        return torch.stack(table, dim=1)[:count]
 
-    def _net(self, x_t: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        try:
-            out: Tensor = self._forward(x_t, t, y)
-        except RuntimeError as problem:
-            if not self.compiled or isinstance(problem, torch.OutOfMemoryError):
-                raise
-            self.compiled, self._forward = False, self.model  # no compiler on this machine: slower, the same
-            return self._net(x_t, t, y)
-        return out
+
+class Stopwatch:
+    """Seconds for which the device had our work: spans between CUDA events, read when asked; elsewhere nothing."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._cuda = device.type == "cuda"
+        self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._total = 0.0
+
+    def __enter__(self) -> None:
+        if self._cuda:
+            span = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            span[0].record()
+            self._spans.append(span)
+
+    def __exit__(self, *_: object) -> None:
+        if self._cuda:
+            self._spans[-1][1].record()
+
+    def seconds(self) -> float | None:
+        """All spans so far; None on a device that does not tell. Waits for the device."""
+        if not self._cuda:
+            return None
+        torch.cuda.synchronize()
+        self._total += sum(a.elapsed_time(b) for a, b in self._spans) / 1000
+        self._spans.clear()
+        return self._total
