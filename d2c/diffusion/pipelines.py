@@ -91,8 +91,10 @@ def find(reference: Path | str) -> Path | None:
         file = try_to_load_from_cache(repository, INDEX, revision=revision)
     except ValueError:  # what is no repository's name
         raise D2CError(f"no such pipeline {name[:200]!r}: expected hf:ORG/NAME[@REVISION] or a folder") from None
-    folder = Path(file).parent if isinstance(file, str) else None
-    return folder if folder is not None and not _lacking(folder) else None
+    if not isinstance(file, str):
+        return None
+    # a cache that an interrupted download left without T5 is not a pipeline without T5
+    return Path(file).parent if not _lacking(Path(file).parent, strict=True) else None
 
 
 def fetch(reference: Path | str, *, quiet: bool = False) -> Path:
@@ -115,7 +117,7 @@ def fetch(reference: Path | str, *, quiet: bool = False) -> Path:
         wanted = _files({part: _below(names, part) for part in kind.parts})
         patterns = [INDEX, *(f"{part}/{name}" for part, files in wanted.items() for name in files)]
         with _progress_bars(not quiet):
-            folder = Path(snapshot_download(repository, revision=found.sha or revision, allow_patterns=patterns))
+            here = Path(snapshot_download(repository, revision=found.sha or revision, allow_patterns=patterns))
     except D2CError:
         raise
     except Exception as problem:  # the hub's transport, and with it its errors, differs from version to version
@@ -125,9 +127,9 @@ def fetch(reference: Path | str, *, quiet: bool = False) -> Path:
             f"no weights for pipeline {repository} ({reason}): let {constants.ENDPOINT} be reached and HF_HUB_OFFLINE "
             f"unset, or give its folder in its place, or put {repository} into the cache at {constants.HF_HUB_CACHE}"
         ) from None
-    if lacking := _lacking(folder):
+    if lacking := _lacking(here, strict=True):
         raise D2CError(f"hf:{repository} lacks {lacking}: d2c reads weights as .safetensors only")
-    return folder
+    return here
 
 
 def kind_of(folder: Path) -> str:
@@ -138,12 +140,16 @@ def kind_of(folder: Path) -> str:
     return kind
 
 
-def parts_of(folder: Path) -> tuple[str, ...]:
-    """The folders of a pipeline that scoring reads: those its kind has, less optional ones that are not there."""
+def parts_of(folder: Path, *, strict: bool = False) -> tuple[str, ...]:
+    """The folders of a pipeline that scoring reads: those its kind has, less optional ones that are not there.
+
+    Strictly, only what the pipeline itself calls absent may be.
+    """
     kind, index = KINDS[kind_of(folder)], read_json(folder / INDEX)
 
     def absent(part: str) -> bool:
-        return part in kind.optional and (not (folder / part).is_dir() or index.get(part) in (None, [None, None]))
+        gone = not strict and not (folder / part).is_dir()
+        return part in kind.optional and (gone or index.get(part) in (None, [None, None]))
 
     return tuple(part for part in kind.parts if not absent(part))
 
@@ -213,9 +219,9 @@ def _files(names: Mapping[str, list[str]]) -> dict[str, list[str]]:
     return {part: sorted([*settings[part], *weights(there, variant)]) for part, there in names.items()}
 
 
-def _lacking(folder: Path) -> str:
+def _lacking(folder: Path, *, strict: bool = False) -> str:
     """The first thing that a pipeline's folder should have and has not, or nothing. Raises as `kind_of` does."""
-    for part in parts_of(folder):
+    for part in parts_of(folder, strict=strict):
         names = _names(folder / part)
         if part == "scheduler":
             lacks = "" if "scheduler_config.json" in names else "scheduler_config.json"

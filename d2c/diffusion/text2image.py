@@ -33,11 +33,12 @@ Condition = dict[str, Tensor]
 class TextToImage(nn.Module):
     """A frozen pipeline as a scorer; see the module. `parameters()` are those of the denoising network alone."""
 
-    def __init__(self, pipe: Any, config: Text2ImageConfig, path: Path) -> None:
+    def __init__(self, pipe: Any, config: Text2ImageConfig, path: Path, dtype: torch.dtype) -> None:
         super().__init__()
         self.net: nn.Module = getattr(pipe, KINDS[config.name].net)
-        self.net.eval().requires_grad_(False)
+        self.net.to(dtype).eval().requires_grad_(False)  # without accelerate, diffusers leaves SD3's as they were saved
         self.pipe, self.config, self.path = pipe, config, path
+        self.dtype = dtype
         self.clock = float(pipe.scheduler.config.num_train_timesteps)
         self._nothing: Condition = {}
 
@@ -60,8 +61,7 @@ class TextToImage(nn.Module):
 
     def forward(self, x_t: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """The raw output (B, C or 2·C, S, S) at x_t (B, C, S, S) and times t, [B] or [1], on the path's clock."""
-        dtype = next(self.net.parameters()).dtype
-        out: Tensor = self._ask(x_t.to(dtype), t.expand(len(x_t)), cond)
+        out: Tensor = self._ask(x_t.to(self.dtype), t.expand(len(x_t)), cond)
         return out
 
     def prediction(self, out: Tensor) -> Tensor:
@@ -194,7 +194,7 @@ def open_text2image(
     except Exception as problem:  # a damaged file fails in as many ways as there are libraries below
         said = " ".join(str(problem).split())[:240]
         raise D2CError(f"no pipeline can be read from {folder} ({type(problem).__name__}: {said})") from None
-    return SCORERS[kind](pipe.to(device), config, path)
+    return SCORERS[kind](pipe.to(device), config, path, dtype)
 
 
 def _scheduler(folder: Folder) -> Any:
