@@ -36,7 +36,7 @@ class TextToImage(nn.Module):
     def __init__(self, pipe: Any, config: Text2ImageConfig, path: Path, dtype: torch.dtype) -> None:
         super().__init__()
         self.net: nn.Module = getattr(pipe, KINDS[config.name].net)
-        self.net.to(dtype).eval().requires_grad_(False)  # without accelerate, diffusers leaves SD3's as they were saved
+        self.net.eval().requires_grad_(False)
         self.pipe, self.config, self.path = pipe, config, path
         self.dtype = dtype
         self.clock = float(pipe.scheduler.config.num_train_timesteps)
@@ -191,6 +191,9 @@ def open_text2image(
                 use_safetensors=True,
                 **passed,
             )
+            net = getattr(pipe, KINDS[kind].net)
+            if net.dtype != dtype:  # without the package accelerate, some of them stay as they were saved
+                net.to(dtype)
     except Exception as problem:  # a damaged file fails in as many ways as there are libraries below
         said = " ".join(str(problem).split())[:240]
         raise D2CError(f"no pipeline can be read from {folder} ({type(problem).__name__}: {said})") from None

@@ -245,6 +245,26 @@ def test_half_precision(folders, name):
     torch.testing.assert_close(full.path.squared_error(full.prediction(out), x, eps, t), expected, rtol=0.02, atol=0)
 
 
+@pytest.mark.parametrize("name", ["sdxl", "pixart", "sd3"])
+def test_one_graph_serves_every_timestep(folders, name):
+    """The estimator compiles the scorer: a break or a recompilation would cost more than it brings."""
+    scorer = open_text2image(folders(name))
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    torch._dynamo.reset()
+    compiled = torch.compile(scorer, backend=count, dynamic=False, fullgraph=True)
+    cond = scorer.condition(CAPTIONS[:2])
+    x, _ = noise(2, scorer.config.channels)
+    with torch.inference_mode():
+        for t in scorer.path.timesteps(3):
+            torch.testing.assert_close(compiled(x, t[None], cond), scorer(x, t[None], cond))
+    assert len(graphs) == 1
+
+
 @pytest.mark.parametrize("options", [{"variant": "fp16"}, {"max_shard_size": "40KB"}])
 @pytest.mark.parametrize("name", ["sdxl", "pixart"])
 def test_variants_and_shards(folders, tmp_path, name, options):
