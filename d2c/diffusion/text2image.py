@@ -197,7 +197,15 @@ def open_text2image(
     except Exception as problem:  # a damaged file fails in as many ways as there are libraries below
         said = " ".join(str(problem).split())[:240]
         raise D2CError(f"no pipeline can be read from {folder} ({type(problem).__name__}: {said})") from None
-    return SCORERS[kind](pipe.to(device), config, path, dtype)
+    try:
+        pipe.to(device)
+    except torch.OutOfMemoryError:
+        parts = [part for part in pipe.components.values() if isinstance(part, nn.Module)]
+        size = sum(p.numel() * p.element_size() for part in parts for p in part.parameters())
+        raise D2CError(
+            f"the {size / 1e9:.1f} GB of {folder} do not fit into the memory of {device}: give a smaller pipeline"
+        ) from None
+    return SCORERS[kind](pipe, config, path, dtype)
 
 
 def _scheduler(folder: Folder) -> Any:

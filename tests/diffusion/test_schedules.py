@@ -6,6 +6,8 @@ from d2c.diffusion.paths import DiscretePath, DiscreteVelocityPath, LinearPath
 from d2c.diffusion.schedules import CHAINS, FLOW, path_of
 from d2c.errors import D2CError
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # some schedulers', of NumPy
+
 
 def path_from(kind, **options):
     return path_of(kind, dict(getattr(diffusers, kind)(**options).config), "somewhere")

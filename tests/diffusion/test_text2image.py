@@ -339,3 +339,23 @@ def test_what_cannot_be_read_is_one_line(copied, monkeypatch):
     weights.write_bytes(whole)
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     refused("need the package transformers: pip install transformers")
+
+
+def test_what_does_not_fit_into_memory_is_one_line(folders, monkeypatch):
+    import diffusers
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory\nmany lines")
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "to", full)
+    with pytest.raises(D2CError, match=r"the 0.0 GB of .*sd do not fit into the memory of cuda:1"):
+        open_text2image(folders("sd"), "cuda:1")
+
+
+def test_what_a_scheduler_leaves_out_is_its_own_default(copied):
+    """Older folders hold few settings."""
+    folder = copied("pixart")
+    file = folder / "scheduler" / "scheduler_config.json"
+    file.write_text(json.dumps({"_class_name": "DDIMScheduler"}))
+    path = open_text2image(folder).path
+    assert (path.schedule, path.start, path.end, path.steps, path.weighting) == ("linear", 1e-4, 0.02, 1000, "eps")
