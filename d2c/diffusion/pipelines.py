@@ -68,9 +68,7 @@ class Text2ImageConfig:
 
 def is_pipeline(reference: Path | str) -> bool:
     """Whether this is meant as a pipeline: `hf:ORG/NAME`, or a folder that holds model_index.json."""
-    if str(reference).startswith(_HUB):
-        return True
-    return (Path(reference).expanduser() / INDEX).is_file()
+    return str(reference).startswith(_HUB) or (Path(reference).expanduser() / INDEX).is_file()
 
 
 def find(reference: Path | str) -> Path | None:
@@ -172,9 +170,9 @@ def config_of(folder: Path) -> Text2ImageConfig:
     patch = int(net.get("patch_size") or 1)
     # A UNet works at several scales: a weight meets about a tenth of the places (SD 1.5 64²/8.8, SDXL 128²/12.4).
     tokens = (size // patch) ** 2 if kind.net == "transformer" else size**2 // 10
-    variant = variant_of(folder)
-    files = [n for n in weights(_names(folder / "vae"), variant) if variant and f".{variant}" in n]
-    autoencoder = folder / "vae" / files[0] if len(files) == 1 else folder / "vae"
+    files = weights(_names(folder / "vae"), variant_of(folder))
+    # an autoencoder's folder is read without a variant; its one file is read as it is
+    autoencoder = folder / "vae" / files[0] if len(files) == 1 and ".fp16" in files[0] else folder / "vae"
     factor = 2 ** (len(vae.get("block_out_channels") or [0]) - 1)
     return Text2ImageConfig(kind_of(folder), channels, size, str(autoencoder), tokens, factor)
 
