@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as pt
 
+from d2c.data.captions import CAPTIONS
 from d2c.data.decode import EMPTY, UNREADABLE, Unusable
 from d2c.errors import D2CError
 
@@ -27,15 +28,39 @@ SPLIT = "split"
 Label = int | str
 
 
-def choose_columns(schema: pa.Schema, image_column: str, label_column: str, origin: str) -> tuple[str, str]:
-    """The columns of images and of labels: as named, or guessed by Hugging Face's types, by name, by type.
+def choose_pairs(
+    schema: pa.Schema, image_column: str, label_column: str, caption_column: str, origin: str
+) -> tuple[str, str | None, str | None]:
+    """The columns of images, of labels and of captions; one of the last two may be None.
 
-    Raises D2CError when a named column is missing or of another type, or when none can be told.
+    As named, or guessed by Hugging Face's types, by name, by type. Captions are guessed where there are no labels;
+    beside labels they must be named. Raises D2CError when a named column is missing or of another type, when no
+    images can be told, or neither labels nor captions.
     """
+    images, labels, choose = _choose_columns(schema, image_column, label_column, origin, but=caption_column)
+    guesses = [] if labels else [name for name in CAPTIONS if name != images.lower()]
+    captions = choose("caption", caption_column, is_text, guesses)
+    if labels is None and captions is None:
+        raise _untold("label", schema, origin, " or --caption-column")
+    return images, labels, captions
+
+
+def columns_read(images: str, labels: str | None, captions: str | None) -> dict[str, str]:
+    """What `choose_pairs` found, as a data set's recipe has it; captions only where there are any."""
+    return {"image_column": images, "label_column": labels or ""} | ({"caption_column": captions} if captions else {})
+
+
+_Choose = Callable[[str, str, Callable[[pa.DataType], bool], Iterable[str]], str | None]
+
+
+def _choose_columns(
+    schema: pa.Schema, image_column: str, label_column: str, origin: str, but: str = ""
+) -> tuple[str, str | None, _Choose]:
+    """The columns of images and of labels, the latter not `but`; and how another is chosen."""
     if len(set(schema.names)) < len(schema.names):
         raise D2CError(f"{origin} has two columns of one name ({', '.join(schema.names)}): rename one")
 
-    def choose(what: str, given: str, fits: Callable[[pa.DataType], bool], guesses: Iterable[str]) -> str:
+    def choose(what: str, given: str, fits: Callable[[pa.DataType], bool], guesses: Iterable[str]) -> str | None:
         there = {name.lower(): name for name in reversed(schema.names)}
         if given:
             if given not in schema.names:
@@ -43,13 +68,8 @@ def choose_columns(schema: pa.Schema, image_column: str, label_column: str, orig
             if not fits(schema.field(given).type):
                 raise D2CError(f"column {given!r} of {origin} holds {schema.field(given).type}, which is no {what}")
             return given
-        for name in guesses:
-            if name.lower() in there and fits(schema.field(there[name.lower()]).type):
-                return there[name.lower()]
-        raise D2CError(
-            f"{origin} has no column that looks like {what}s (there is: {', '.join(schema.names)}): "
-            f"name it with --{what}-column"
-        )
+        fitting = (there[name.lower()] for name in guesses if name.lower() in there)
+        return next((name for name in fitting if fits(schema.field(name).type)), None)
 
     described = features_of(schema)
 
@@ -60,8 +80,18 @@ def choose_columns(schema: pa.Schema, image_column: str, label_column: str, orig
     binary = [name for name in schema.names if _encoded(schema.field(name).type)]
     guesses = [*typed("Image", IMAGES), *IMAGES, *(binary if len(binary) == 1 else [])]
     images = choose("image", image_column, lambda t: _encoded(t) or is_text(t), guesses)
-    guesses = [n for n in (*typed("ClassLabel", LABELS), *LABELS) if n.lower() != images.lower()]
-    return images, choose("label", label_column, _label_like, guesses)
+    if images is None:
+        raise _untold("image", schema, origin)
+    taken = (images.lower(), but.lower())
+    guesses = [n for n in (*typed("ClassLabel", LABELS), *LABELS) if n.lower() not in taken]
+    return images, choose("label", label_column, _label_like, guesses), choose
+
+
+def _untold(what: str, schema: pa.Schema, origin: str, more: str = "") -> D2CError:
+    return D2CError(
+        f"{origin} has no column that looks like {what}s (there is: {', '.join(schema.names)}): "
+        f"name it with --{what}-column{more}"
+    )
 
 
 def names_beside(schema: pa.Schema, images: str, labels: str) -> list[str]:

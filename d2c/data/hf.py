@@ -1,4 +1,4 @@
-"""Labelled images from the Hugging Face hub, or from a local folder that the `datasets` package understands."""
+"""Images with labels or captions from the Hugging Face hub, or from a local folder that `datasets` understands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from typing import Any
 import pyarrow as pa
 
 from d2c.artifacts import slugify
-from d2c.data.columns import SPLIT, choose_columns, class_names, features_of, label_values, names_beside, payload
+from d2c.data.captions import ALL, tidy
+from d2c.data.columns import (
+    SPLIT,
+    choose_pairs,
+    class_names,
+    columns_read,
+    features_of,
+    label_values,
+    names_beside,
+    payload,
+)
 from d2c.data.decode import Unusable
 from d2c.data.sources import NO_LABEL, Entry, Read, Source, require_split
 from d2c.errors import D2CError
@@ -27,46 +37,61 @@ Splits = Mapping[str, Any]  # datasets.Dataset or IterableDataset by split, "" w
 
 
 def hugging_face(
-    name: str, origin: str, image_column: str = "", label_column: str = "", split: str = "", quiet: bool = False
+    name: str,
+    origin: str,
+    image_column: str = "",
+    label_column: str = "",
+    split: str = "",
+    quiet: bool = False,
+    caption_column: str = "",
 ) -> Source:
     """A data set OWNER/NAME or OWNER/NAME:CONFIG of the hub, or a folder (Parquet files, `save_to_disk` …).
 
     The hub's come through the package's cache, so they are there without a network ever after; a folder is
     read where it lies, and one that has the name of a hub's data set is the one that is meant. Images stay
-    encoded. Columns that are not named are guessed (see `choose_columns`); class names as in `parquet`. The
-    identity is the content's, SHA-256 over splits, labels and encoded images, wherever they are read from.
+    encoded. Columns that are not named are guessed (see `choose_pairs`); class names as in `parquet`. The
+    identity is the content's, SHA-256 over splits, labels, captions and encoded images, wherever they are read from.
 
     Raises D2CError when the package is missing, the hub cannot be reached or has no such set, splits
-    differ, or images or labels cannot be told.
+    differ, or images, or both labels and captions, cannot be told.
     """
     there, folder = _load(name, origin, quiet)
     require_split(split, sorted(part for part in there if part), origin)
     splits = {part: there[part] for part in sorted(there) if split in ("", part)}
-    schema, images, labels = _columns(splits, image_column, label_column, origin)
-    beside = names_beside(schema, images, labels)
+    schema, images, labels, captions = _columns(splits, image_column, label_column, caption_column, origin)
+    beside = names_beside(schema, images, labels) if labels else []
 
     identity = hashlib.sha256()
     rows: list[tuple[str, str, int]] = []  # key, split and encoded size
     counts: Counter[str] = Counter()
-    columns: dict[str, list[Any]] = {column: [] for column in (labels, *beside)}
+    columns: dict[str, list[Any]] = {column: [] for column in (labels, captions, *beside) if column}
     for part, batch in _batches(splits, (images, *columns), origin):
-        for column, values in columns.items():
-            values += batch[column].to_pylist()
-        for label, cell in zip(batch[labels].to_pylist(), batch[images].to_pylist(), strict=True):
+        table = {column: batch[column].to_pylist() for column in columns}
+        for column, cells in table.items():
+            columns[column] += cells
+        for row, cell in enumerate(batch[images].to_pylist()):
             data = _bytes(cell, folder)
-            identity.update(f"\n{part}\0{label!r}\0{len(data)}\0".encode() + hashlib.sha256(data).digest())
+            said = "\0".join(repr(table[column][row]) for column in (labels, captions) if column)
+            identity.update(f"\n{part}\0{said}\0{len(data)}\0".encode() + hashlib.sha256(data).digest())
             rows.append((f"{part}/row-{counts[part]:09d}".removeprefix("/"), part, len(data)))
             counts[part] += 1
-    values = label_values(columns.pop(labels), labels, origin)
-    names, warnings = class_names(values, columns, features_of(schema).get(labels, {}))
+    texts = [tidy(c) for c in columns[captions]] if captions else [None] * len(rows)
+    values: list[Any] = [ALL] * len(rows)
+    names: dict[Any, str] = {ALL: ALL}
+    warnings: list[str] = []
+    if labels:
+        values = label_values(columns[labels], labels, origin)
+        named = {column: columns[column] for column in beside}
+        found, warnings = class_names(values, named, features_of(schema).get(labels, {}))
+        names = dict(found)
     identity.update(json.dumps(list(names.items())).encode())
     if SPLIT in schema.names:
         warnings.append(f"the column {SPLIT!r} is not read: the splits are those of the set ({', '.join(splits)})")
 
     entries = []
-    for value, (key, part, size) in zip(values, rows, strict=True):
+    for value, text, (key, part, size) in zip(values, texts, rows, strict=True):
         label = value if value in names else None
-        entries.append(Entry(key, label, part, size, NO_LABEL if label is None else ""))
+        entries.append(Entry(key, label, part, size, NO_LABEL if label is None else "", text))
 
     def items() -> Iterator[tuple[Entry, Read]]:
         cells = (cell for _, batch in _batches(splits, (images,), origin) for cell in batch[images].to_pylist())
@@ -79,7 +104,7 @@ def hugging_face(
         entries,
         names,
         items,
-        columns={"image_column": images, "label_column": labels},
+        columns=columns_read(images, labels, captions),
         warnings=warnings,
     )
 
@@ -141,13 +166,15 @@ def _progress_bars(wanted: bool) -> Iterator[None]:
         utils.enable_progress_bars()
 
 
-def _columns(splits: Splits, image_column: str, label_column: str, origin: str) -> tuple[pa.Schema, str, str]:
-    """The first split's schema, and the columns of images and labels, the same in all of them."""
-    found: list[tuple[pa.Schema, str, str]] = []
+def _columns(
+    splits: Splits, image_column: str, label_column: str, caption_column: str, origin: str
+) -> tuple[pa.Schema, str, str | None, str | None]:
+    """The first split's schema, and the columns of images, labels and captions, the same in all of them."""
+    found: list[tuple[pa.Schema, str, str | None, str | None]] = []
     for data in splits.values():
         with _loading(origin):  # without a description (CSV, JSON) the first row tells
             schema = data.features.arrow_schema if data.features else next(data.with_format("arrow").iter(1)).schema
-        found.append((schema, *choose_columns(schema, image_column, label_column, origin)))
+        found.append((schema, *choose_pairs(schema, image_column, label_column, caption_column, origin)))
     if not found:
         raise D2CError(f"{origin} holds no data")
     first, *chosen = found[0]
@@ -157,8 +184,8 @@ def _columns(splits: Splits, image_column: str, label_column: str, origin: str) 
     return found[0]
 
 
-def _meaning(schema: pa.Schema, column: str) -> Any:
-    return features_of(schema).get(column)
+def _meaning(schema: pa.Schema, column: str | None) -> Any:
+    return features_of(schema).get(column or "")
 
 
 def _batches(splits: Splits, columns: Sequence[str], origin: str) -> Iterator[tuple[str, pa.Table]]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from d2c.artifacts import Artifact, Build, Workspace, produce
 from d2c.config import configure, option
+from d2c.data.captions import NO_CAPTION
 from d2c.data.decode import MOST_PIXELS, TOO_LARGE, UNREADABLE, Unusable, decode
 from d2c.data.sources import Entry, Read, Source, open_source
 from d2c.data.spans import write_table
@@ -33,6 +34,10 @@ class IngestConfig:
 
     image_column: str = option("", "Column of images (bytes or paths) in Parquet or hf:; empty: guessed")
     label_column: str = option("", "Column of labels in Parquet or hf:; empty: guessed")
+    # `Source.columns` puts it into the recipe where it counts, so that other sets stay the sets they were.
+    caption_column: str = option(
+        "", "Column of captions in Parquet or hf:; empty: guessed where there are no labels", identity=False
+    )
     split: str = option("", "Keep this split only (train, val …); empty: all of them")
     store: str = option(
         "auto",
@@ -55,14 +60,16 @@ def ingest(
     quiet: bool = False,
     **options: Any,
 ) -> Artifact:
-    """Read a labelled set of images once: every one is decoded, measured and given a thumbnail.
+    """Read a set of images with labels or captions once: every one is decoded, measured and given a thumbnail.
 
     `source` is a folder of class folders (or of split folders that hold them), a Parquet file, `wds:GLOB`
-    (WebDataset shards), `hf:NAME` (Hugging Face, or a folder of its formats), or `demo:digits`. Gives kind
-    "datasets":
+    (WebDataset shards), `hf:NAME` (Hugging Face, or a folder of its formats), or `demo:digits`. A folder may hold
+    images with captions instead, a Parquet file a column of captions: without labels all images are then of the
+    one class "all". Gives kind "datasets":
 
     - `samples.parquet`: sample_id int64 (0…N−1 in the order of keys, or of shards), label int32, key string, width and
-      height int32 [px, upright], digest string (SHA-256 of the encoded bytes, 32 hex digits), split string
+      height int32 [px, upright], digest string (SHA-256 of the encoded bytes, 32 hex digits), split string; where
+      there are captions, caption string
     - `classes.json`: names by label; integer labels keep their order, names are sorted
     - `images.parquet` (sample_id, file, offset, length) and, when copied, `images.bin`
     - `thumbnails.parquet` (sample_id, offset, length) into `thumbnails.bin`, WebP of at most 128 px
@@ -70,17 +77,19 @@ def ingest(
 
     Facts: images, classes, channels (1 when every image is grey, else 3), counts (label → images), splits,
     duplicates (images whose bytes occurred before), rejected, rejected_by_reason, empty_classes, store,
-    origin (the source as given), root (where referenced files lie), image_bytes, warnings.
+    origin (the source as given), root (where referenced files lie), captions (how many, where there are
+    any), image_bytes, warnings.
 
     The fingerprint depends on the content, not on where it lies. An interrupted ingest starts over.
 
-    Raises D2CError when there is no such source, it has no labels, or fewer than two images can be used.
+    Raises D2CError when there is no such source, it has no labels and no captions, or fewer than two images are usable.
     """
     config = configure(IngestConfig, config, options)
     found = open_source(
         str(source),
         image_column=config.image_column,
         label_column=config.label_column,
+        caption_column=config.caption_column,
         split=config.split,
         quiet=quiet,
     )
@@ -134,6 +143,8 @@ def _examine(item: tuple[Entry, Read], max_pixels: int) -> tuple[_Kept, bytes, b
             raise Unusable(TOO_LARGE, f"{entry.size:,} bytes")
         data = read()
         image = decode(data, max_pixels)
+        if entry.caption == "":
+            raise Unusable(NO_CAPTION)
         small = thumbnail(image)
     except Unusable as why:
         return _Rejected(entry, why.reason, why.detail)
@@ -184,6 +195,7 @@ def _write(build: Build, source: Source, config: IngestConfig, store: str, quiet
         image_bytes=sum(k.length for k in kept),
         warnings=notes,
         **({"root": str(source.root)} if store == "reference" else {}),
+        **({"captions": len(kept)} if source.captioned else {}),
     )
     if not quiet:
         for line in notes:
@@ -226,6 +238,7 @@ def _write_tables(
         "height": np.array([k.height for k in kept], np.int32),
         "digest": [k.digest for k in kept],
         "split": [k.entry.split for k in kept],
+        **({"caption": [k.entry.caption for k in kept]} if source.captioned else {}),
     }
     lengths = np.array([k.length for k in kept], np.int64)
     copied = store == "copy"

@@ -1,4 +1,4 @@
-"""Labelled images in one Parquet file: bytes, {bytes, path} structs or paths, with labels beside them."""
+"""Images in one Parquet file: bytes, {bytes, path} structs or paths, with labels or captions beside them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from d2c.artifacts import slugify
+from d2c.data.captions import ALL, tidy
 from d2c.data.columns import (
     SPLIT,
-    choose_columns,
+    choose_pairs,
     class_names,
+    columns_read,
     features_of,
     is_text,
     label_values,
@@ -30,24 +32,38 @@ from d2c.errors import D2CError
 _BATCH = 64  # rows read at a time, so that memory does not grow with the file
 
 
-def parquet(path: Path, origin: str, image_column: str = "", label_column: str = "", split: str = "") -> Source:
-    """A Parquet file of images and labels; columns that are not named are guessed (see `choose_columns`).
+def parquet(
+    path: Path,
+    origin: str,
+    image_column: str = "",
+    label_column: str = "",
+    split: str = "",
+    caption_column: str = "",
+) -> Source:
+    """A Parquet file of images and labels or captions; columns that are not named are guessed (see `choose_pairs`).
 
-    Class names come from Hugging Face's ClassLabel metadata or from a column that corresponds one to one
-    with the labels; otherwise a label is its own name. Relative paths start at the file's folder. The
-    identity is the file's SHA-256, with the sizes of the files that paths lead to.
+    Class names come from Hugging Face's ClassLabel metadata or from a column that corresponds one to one with the
+    labels; otherwise a label is its own name. Without labels all images are of one class. Relative paths start at the
+    file's folder. The identity is the file's SHA-256, with the sizes of the files that paths lead to.
 
-    Raises D2CError when it is no Parquet file, or when images or labels cannot be told.
+    Raises D2CError when it is no Parquet file, or when images, or both labels and captions, cannot be told.
     """
     with _reading(origin), pq.ParquetFile(path) as file:
         schema = file.schema_arrow
-        images, labels = choose_columns(schema, image_column, label_column, origin)
-        beside = names_beside(schema, images, labels)
-        table = file.read(columns=[labels, *beside, *([SPLIT] if SPLIT in schema.names else [])])
+        images, labels, captions = choose_pairs(schema, image_column, label_column, caption_column, origin)
+        beside = names_beside(schema, images, labels) if labels else []
+        wanted = [labels, captions, *beside, *([SPLIT] if SPLIT in schema.names else [])]
+        table = file.read(columns=list(dict.fromkeys(name for name in wanted if name)))
         paths = _paths(file, images)
-        values = label_values(table[labels].to_pylist(), labels, origin)
-        named = {name: table[name].to_pylist() for name in beside}
-        names, warnings = class_names(values, named, features_of(schema).get(labels, {}))
+        values: list[Any] = [ALL] * len(table)
+        names: dict[Any, str] = {ALL: ALL}
+        warnings: list[str] = []
+        if labels:
+            values = label_values(table[labels].to_pylist(), labels, origin)
+            named = {name: table[name].to_pylist() for name in beside}
+            found, warnings = class_names(values, named, features_of(schema).get(labels, {}))
+            names = dict(found)
+        texts = [tidy(c) for c in table[captions].to_pylist()] if captions else [None] * len(table)
         splits = [str(s or "") for s in table[SPLIT].to_pylist()] if SPLIT in table.column_names else [""] * len(values)
     require_split(split, sorted({*splits} - {""}), origin)
 
@@ -57,9 +73,9 @@ def parquet(path: Path, origin: str, image_column: str = "", label_column: str =
         identity.update(f"\n{name}\0{_size(path.parent, name)}".encode())
 
     rows: list[Entry | None] = []
-    for row, (value, part) in enumerate(zip(values, splits, strict=True)):
+    for row, (value, part, text) in enumerate(zip(values, splits, texts, strict=True)):
         label = value if value in names else None
-        entry = Entry(f"row-{row:09d}", label, part, problem=NO_LABEL if label is None else "")
+        entry = Entry(f"row-{row:09d}", label, part, problem=NO_LABEL if label is None else "", caption=text)
         rows.append(entry if split in ("", part) else None)
     entries = [entry for entry in rows if entry is not None]
     occurring = {entry.label for entry in entries}
@@ -76,7 +92,7 @@ def parquet(path: Path, origin: str, image_column: str = "", label_column: str =
         entries,
         {label: name for label, name in names.items() if label in occurring},
         items,
-        columns={"image_column": images, "label_column": labels},
+        columns=columns_read(images, labels, captions),
         warnings=warnings,
     )
 

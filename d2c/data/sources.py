@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from d2c.artifacts import slugify
+from d2c.data.captions import ALL, with_captions
 from d2c.data.decode import EMPTY, NOT_AN_IMAGE, UNREADABLE
 from d2c.errors import D2CError, UsageError
 
@@ -34,6 +35,7 @@ class Entry:
     """One image of a source. `problem` is set where it is known to be unusable before it is read.
 
     `label` is the source's own: a class folder's name, or a column's value. `size` is in bytes, −1 unknown.
+    `caption` is None where the source has no captions, empty where this image has none.
     """
 
     key: str
@@ -41,6 +43,7 @@ class Entry:
     split: str = ""
     size: int = -1
     problem: str = ""
+    caption: str | None = None
 
 
 Read = Callable[[], bytes]
@@ -70,12 +73,24 @@ class Source:
         """Encoded size where it is known [bytes]."""
         return sum(max(entry.size, 0) for entry in self.entries)
 
+    @property
+    def captioned(self) -> bool:
+        """Whether images come with captions."""
+        return any(entry.caption is not None for entry in self.entries)
+
 
 def open_source(
-    origin: str, *, image_column: str = "", label_column: str = "", split: str = "", quiet: bool = False
+    origin: str,
+    *,
+    image_column: str = "",
+    label_column: str = "",
+    caption_column: str = "",
+    split: str = "",
+    quiet: bool = False,
 ) -> Source:
-    """List a source: a folder of class folders (or of split folders of these), a Parquet file, `wds:GLOB` (tar
-    shards), `hf:NAME` (of the Hugging Face hub, or a folder that `datasets` can read), `demo:digits`.
+    """List a source: a folder of class folders (or of split folders of these) or of images with captions, a Parquet
+    file, `wds:GLOB` (tar shards), `hf:NAME` (of the Hugging Face hub, or a folder that `datasets` can read),
+    `demo:digits`.
 
     Raises D2CError when there is nothing of the kind, no labels, or no such split; UsageError for a
     column given to something that has none.
@@ -83,7 +98,9 @@ def open_source(
     if origin.startswith("hf:"):
         from d2c.data.hf import hugging_face
 
-        return hugging_face(origin.removeprefix("hf:"), origin, image_column, label_column, split, quiet)
+        return hugging_face(
+            origin.removeprefix("hf:"), origin, image_column, label_column, split, quiet, caption_column
+        )
     try:
         path = Path(origin).expanduser()
         is_file, is_folder = path.is_file(), origin != "" and path.is_dir()
@@ -92,9 +109,9 @@ def open_source(
     if is_file:
         from d2c.data.parquet import parquet  # Arrow loads when there is a Parquet file to read
 
-        return parquet(path, origin, image_column, label_column, split)
-    if image_column or label_column:
-        raise UsageError(f"{origin} has no columns: --image-column and --label-column do not apply")
+        return parquet(path, origin, image_column, label_column, split, caption_column)
+    if image_column or label_column or caption_column:
+        raise UsageError(f"{origin} has no columns: --image-, --label- and --caption-column do not apply")
     if origin.startswith("wds:"):
         from d2c.data.wds import webdataset
 
@@ -107,9 +124,10 @@ def open_source(
 
 
 def folder(path: Path, origin: str, split: str = "") -> Source:
-    """A folder of class folders (files at any depth below), or of split folders that hold them.
+    """A folder of class folders (files at any depth below), or of images with captions, or of split folders of either.
 
-    It counts as split when every folder in it is named like one (train, val, test …). Hidden names are
+    It counts as split when every folder in it is named like one (train, val, test …). Captions are looked for as in
+    `with_captions`; without class folders they make all images one class. Hidden names are
     passed over; every other file becomes an entry, with its problem where it cannot be an image of a class.
     The identity covers class names, keys and bytes. Above 2 GiB in all it covers sizes instead of bytes, because
     reading everything to find that nothing changed would take minutes: a file changed in place to the same size
@@ -126,25 +144,35 @@ def folder(path: Path, origin: str, split: str = "") -> Source:
         for name in _folders(path / prefix):
             classes.add(readable(name))
             entries += _entries(path / prefix / name, f"{prefix}{name}/", readable(name), part)
-    for prefix, part in {("", ""), *groups}:
+    loose_at = {("", ""), *groups} if classes else {("", "")} - {*groups}
+    for prefix, part in loose_at:
         loose = (e.name for e in _scan(path / prefix) if not _is_folder(e))
         entries += (Entry(readable(prefix + name), None, part, problem=LOOSE) for name in loose)
     if not classes:
-        parquets = any(entry.key.endswith(".parquet") for entry in entries)
-        hint = "; a Parquet file is given by its own name" if parquets else ""
-        raise D2CError(f"{origin} has no class folders, so there are no labels: expected FOLDER/CLASS/IMAGE{hint}")
+        entries += (entry for prefix, part in groups for entry in _entries(path / prefix, prefix, ALL, part))
     entries.sort(key=lambda entry: entry.key)
+    pairs, notes = with_captions(path, entries)
+    if not classes and pairs is None:
+        parquets = any(entry.key.endswith(".parquet") for entry in entries)
+        hint = (
+            "; a Parquet file is given by its own name" if parquets else ", or FOLDER/IMAGE with captions beside them"
+        )
+        raise D2CError(f"{origin} has no class folders, so there are no labels: expected FOLDER/CLASS/IMAGE{hint}")
+    classes = classes or {ALL}
     listing = hashlib.sha256("\0".join(sorted(classes)).encode())
     small = sum(entry.size for entry in entries) <= HASHED
     for entry in entries:
         content = _digest(path / entry.key) if small else ""
         listing.update(f"\n{entry.key}\0{entry.size}\0{content}".encode())
+    for entry in pairs or ():  # read in any case: a caption that changes is always noticed
+        listing.update(f"\n{entry.key}\0{entry.caption}".encode())
+    entries = entries if pairs is None else pairs
 
     def items() -> Iterator[tuple[Entry, Read]]:
         return ((entry, (path / entry.key).read_bytes) for entry in entries)
 
     names = {name: name for name in sorted(classes)}
-    return Source(origin, slugify(path.name), listing.hexdigest(), entries, names, items, root=path)
+    return Source(origin, slugify(path.name), listing.hexdigest(), entries, names, items, root=path, warnings=notes)
 
 
 def _digest(file: Path) -> str:

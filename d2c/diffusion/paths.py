@@ -6,6 +6,8 @@
     dit    t = 0 … 999, 0 nearly data   √ᾱ_t·x + √(1−ᾱ_t)·ε   ε (the first C channels)
 
 So v_repa(x, t) = −v_sit(x, 1−t). The convention is an attribute of the model, never a guess.
+Text-to-image models bring discrete clocks with other betas, or that predict v = √ᾱ_t·ε − √(1−ᾱ_t)·x (2202.00512,
+appendix D): `d2c.diffusion.schedules` makes those paths from their schedulers.
 Times are tensors of shape [B], or [1] for one time shared by the whole batch.
 Sources: SiT (2401.08740) §2, REPA (2410.06940), DiT (2212.09748) with the linear betas of DDPM.
 """
@@ -27,11 +29,13 @@ WEIGHTINGS = ("eps", "v", "x0")
 #: DiT's clock has no time at which the image is clean; this index stands for it (α = 1, σ = 0).
 CLEAN = -1
 DIT_STEPS = 1000
+#: how betas run over the discrete clock: evenly, or such that their square roots do (latent diffusion, 2112.10752).
+BETAS = ("linear", "scaled_linear")
 
 
 @dataclasses.dataclass(frozen=True)
 class Path:
-    """One convention. Stateless; `PATHS` holds the three there are."""
+    """One convention. Stateless; `PATHS` holds the three that class-conditional models use."""
 
     name: str
     prediction: ClassVar[str]
@@ -87,7 +91,7 @@ class Path:
     def error_weights(self, t: Tensor, weighting: str) -> Tensor:
         """[K] factors that turn this path's own squared error at times t into another weighting, float64.
 
-        With x_t known, δx = −(σ/α)·δε and |δv| = |δε|/α on all three paths (for dit, v = αε − σx).
+        With x_t known, δx = −(σ/α)·δε and |δv| = |δε|/α on every path (on a discrete one, v = αε − σx).
         So from v: ε is α², x0 is σ²; from ε: v is 1/α², x0 is σ²/α².
         """
         if weighting not in WEIGHTINGS:
@@ -160,44 +164,53 @@ class LinearPath(Path):
 
 @dataclasses.dataclass(frozen=True)
 class DiscretePath(Path):
-    """DDPM's 1000 steps with linear betas, as DiT uses them; times are integers.
+    """A variance-preserving chain of steps that predicts ε; times are integers. By default DDPM's, as DiT uses it.
 
+    `schedule` is one of BETAS and runs from `start` to `end` over `steps` times.
     In u = x/α and s = σ/α the probability-flow ODE is du/ds = ε (DDIM, 2010.02502, eq. 14): an Euler step
     there is exactly a deterministic DDIM step.
     """
 
+    schedule: str = "linear"
+    start: float = 1e-4
+    end: float = 0.02
+    steps: int = DIT_STEPS
     prediction: ClassVar[str] = "epsilon"
+
+    def _alpha_bar(self, t: Tensor) -> Tensor:
+        return _alpha_bar(self.schedule, self.start, self.end, self.steps, t.device)[t.long()]
 
     @override
     def alpha(self, t: Tensor) -> Tensor:
-        return _alpha_bar(t.device)[t.long()].sqrt()
+        return self._alpha_bar(t).sqrt()
 
     @override
     def sigma(self, t: Tensor) -> Tensor:
-        return (1 - _alpha_bar(t.device)[t.long()]).sqrt()
+        return (1 - self._alpha_bar(t)).sqrt()
 
     @override
     def timesteps(self, count: int) -> Tensor:
-        return ((torch.arange(count, dtype=torch.float64) + 0.5) * DIT_STEPS / count).long()
+        return ((torch.arange(count, dtype=torch.float64) + 0.5) * self.steps / count).long()
 
     @override
     def sample_t(
         self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
     ) -> Tensor:
-        return torch.randint(DIT_STEPS, (n,), generator=generator, device=device)
+        return torch.randint(self.steps, (n,), generator=generator, device=device)
 
     @override
     def grid(self, steps: int) -> Tensor:
-        if steps > DIT_STEPS:
-            raise UsageError(f"{steps} steps: a DiT has {DIT_STEPS} times to step through")
+        if steps > self.steps:
+            raise UsageError(f"{steps} steps: this model has {self.steps} times to step through")
         if steps == 1:
-            return torch.tensor([DIT_STEPS - 1, CLEAN])
-        times = torch.linspace(DIT_STEPS - 1, 0, steps, dtype=torch.float64).round().long()
+            return torch.tensor([self.steps - 1, CLEAN])
+        times = torch.linspace(self.steps - 1, 0, steps, dtype=torch.float64).round().long()
         return torch.cat([times, torch.tensor([CLEAN])])
 
     @override
     def low_noise_time(self) -> Tensor:
-        ratio = self.ode_time(torch.arange(DIT_STEPS))
+        times = torch.arange(self.steps)
+        ratio = self.sigma(times) / self.alpha(times)
         return (ratio - 1 / 9).abs().argmin().reshape(1)
 
     @override
@@ -218,6 +231,33 @@ class DiscretePath(Path):
         return 1 / self.alpha(t)
 
 
+@dataclasses.dataclass(frozen=True)
+class DiscreteVelocityPath(DiscretePath):
+    """The same chain for a model that predicts v = αε − σx (2202.00512, appendix D).
+
+    With α = cos φ and σ = sin φ it is dx_t/dφ = v, so u = x and s = φ.
+    """
+
+    prediction: ClassVar[str] = "velocity"
+
+    @override
+    def target(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        return _wide(self.alpha(t), x) * eps - _wide(self.sigma(t), x) * x
+
+    @override
+    def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma = _wide(self.alpha(t), x_t), _wide(self.sigma(t), x_t)
+        return alpha * x_t - sigma * prediction, sigma * x_t + alpha * prediction
+
+    @override
+    def ode_time(self, t: Tensor) -> Tensor:
+        return torch.atan2(self.sigma(t), self.alpha(t))
+
+    @override
+    def ode_scale(self, t: Tensor) -> Tensor:
+        return torch.ones_like(self.alpha(t))
+
+
 PATHS: dict[str, Path] = {
     "sit": LinearPath("sit", data_at=1),
     "repa": LinearPath("repa", data_at=0),
@@ -226,10 +266,13 @@ PATHS: dict[str, Path] = {
 
 
 @functools.cache
-def _alpha_bar(device: torch.device) -> Tensor:
-    """ᾱ_t for t = 0 … 999 and, as the last entry, which index CLEAN means, 1; float64."""
-    betas = torch.linspace(1e-4, 0.02, DIT_STEPS, dtype=torch.float64, device="cpu")
-    return torch.cat([(1 - betas).cumprod(0), torch.ones(1, dtype=torch.float64, device="cpu")]).to(device)
+def _alpha_bar(schedule: str, start: float, end: float, steps: int, device: torch.device) -> Tensor:
+    """ᾱ_t for t = 0 … steps−1 and, as the last entry, which index CLEAN means, 1; float64."""
+    if schedule not in BETAS:
+        raise UsageError(f"no schedule {schedule!r} of betas; known: {', '.join(BETAS)}")
+    power = 2 if schedule == "scaled_linear" else 1
+    roots = torch.linspace(start ** (1 / power), end ** (1 / power), steps, dtype=torch.float64, device="cpu")
+    return torch.cat([(1 - roots**power).cumprod(0), torch.ones(1, dtype=torch.float64, device="cpu")]).to(device)
 
 
 def _wide(values: Tensor, like: Tensor) -> Tensor:

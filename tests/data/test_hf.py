@@ -114,6 +114,24 @@ def test_what_was_saved_to_disk_is_the_same_source(parquet_folder, tmp_path):
     assert (saved.identity, listed(saved), read_all(saved)) == (first.identity, listed(first), read_all(first))
 
 
+def test_captions_instead_of_labels_and_beside_them(parquet_file, parquet_folder, workspace):
+    columns = {"image": [png(0), png(1), png(2)], "text": ["a cat", " a dog ", ""]}
+    folder = parquet_file(columns, "pairs/one.parquet").parent
+    dataset = ingest(f"hf:{folder}", workspace=workspace, quiet=True)
+    assert dataset.table("samples.parquet")["caption"].tolist() == ["a cat", "a dog"]
+    assert (dataset.json("classes.json"), dataset.facts["captions"]) == (["all"], 2)
+    assert dataset.facts["rejected_by_reason"] == {"no caption": 1}
+    assert dataset.recipe["caption_column"] == "text"
+    other = parquet_file({**columns, "text": ["a cat", "a fox", ""]}, "other/one.parquet").parent
+    assert open_source(f"hf:{other}").identity != open_source(f"hf:{folder}").identity
+
+    labelled = f"hf:{parquet_folder(splits())}"
+    source = open_source(labelled, caption_column="note")
+    assert [e.caption for e in source.entries] == ["x"] * 6
+    assert [e.label for e in source.entries] == [e.label for e in open_source(labelled).entries]
+    assert source.identity != open_source(labelled).identity
+
+
 def test_a_set_without_splits(tmp_path):
     splits()["train"].save_to_disk(tmp_path / "saved")
     source = open_source(f"hf:{tmp_path / 'saved'}")

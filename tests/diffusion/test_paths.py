@@ -6,10 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2c.diffusion.paths import CLEAN, PATHS, WEIGHTINGS
+from d2c.diffusion.paths import CLEAN, PATHS, WEIGHTINGS, DiscretePath, DiscreteVelocityPath
 from d2c.errors import UsageError
 
 SIT, REPA, DIT = PATHS["sit"], PATHS["repa"], PATHS["dit"]
+LATENT = DiscretePath("latent", "scaled_linear", 0.00085, 0.012)
+VP = DiscreteVelocityPath("vp", "scaled_linear", 0.00085, 0.012)
+SHORT = DiscreteVelocityPath("short", "linear", 1e-3, 0.2, steps=100)
+EVERY = {**PATHS, "latent": LATENT, "vp": VP, "short": SHORT}
 
 
 def pictures(n=5, seed=0):
@@ -59,7 +63,7 @@ def test_dit_alphas_against_plain_float64():
     assert alphas[999] ** 2 == pytest.approx(4.0358e-5, rel=1e-3)  # DDPM's well-known last ᾱ
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("path", EVERY.values(), ids=EVERY)
 def test_estimates_undo_the_path(path):
     x, eps, _ = pictures()
     t = path.timesteps(5)
@@ -70,7 +74,7 @@ def test_estimates_undo_the_path(path):
     torch.testing.assert_close(path.velocity(path.target(x, eps, t), x_t, t), x - eps)
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("path", EVERY.values(), ids=EVERY)
 @pytest.mark.parametrize("weighting", ["eps", "x0"])
 def test_reweighted_errors_are_the_errors_of_the_estimates(path, weighting):
     x, eps, prediction = pictures()
@@ -130,7 +134,7 @@ def test_training_times_lie_on_the_clock_and_are_reproducible(path):
     assert t.is_floating_point() == (path is not DIT)
 
 
-@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+@pytest.mark.parametrize("path", [*PATHS.values(), LATENT, VP], ids=[*PATHS, "latent", "vp"])
 def test_low_noise_is_the_same_signal_to_noise_on_each_path(path):
     t = path.low_noise_time()
     assert (path.sigma(t) / path.alpha(t)).item() == pytest.approx(1 / 9, rel=0.02)
@@ -150,3 +154,46 @@ def test_grids_run_from_noise_to_data(steps):
 
 def test_every_weighting_has_a_weight():
     assert {w for w in WEIGHTINGS if torch.isfinite(SIT.error_weights(torch.tensor([0.5]), w)).all()} == set(WEIGHTINGS)
+
+
+def test_the_other_betas_against_plain_float64():
+    bar, alphas = 1.0, []
+    for i in range(1000):
+        root = math.sqrt(0.00085) + (math.sqrt(0.012) - math.sqrt(0.00085)) * i / 999
+        bar *= 1 - root**2
+        alphas.append(math.sqrt(bar))
+    t = torch.arange(1000)
+    for path in (LATENT, VP):
+        np.testing.assert_allclose(path.alpha(t).numpy(), alphas, rtol=1e-10)
+        torch.testing.assert_close(path.alpha(t) ** 2 + path.sigma(t) ** 2, torch.ones(1000, dtype=torch.float64))
+    assert alphas[999] ** 2 == pytest.approx(0.00466, rel=1e-3)  # latent diffusion's last ᾱ: not quite noise
+    assert SHORT.timesteps(4).tolist() == [12, 37, 62, 87]
+    with pytest.raises(UsageError, match="known: linear, scaled_linear"):
+        DiscretePath("odd", "cosine").alpha(t)
+
+
+def test_v_prediction_written_out():
+    x, eps, guess = pictures()
+    t = VP.timesteps(5)
+    a, s = (z.reshape(-1, 1, 1, 1) for z in (VP.alpha(t), VP.sigma(t)))
+    torch.testing.assert_close(VP.target(x, eps, t), a * eps - s * x)
+    assert (VP.weighting, LATENT.weighting) == ("v", "eps")
+    noise = VP.estimates(guess, VP.interpolate(x, eps, t), t)[1]
+    # the same network, asked for ε instead, makes the same errors in every weighting
+    for weighting in WEIGHTINGS:
+        torch.testing.assert_close(
+            VP.squared_error(guess, x, eps, t, weighting),
+            LATENT.squared_error(noise, x, eps, t, weighting),
+            rtol=1e-4,
+            atol=0,
+        )
+
+
+def test_v_is_the_derivative_along_the_angle():
+    x, eps, _ = pictures()
+    t = torch.arange(400, 405)
+    phi = VP.ode_time(t).reshape(-1, 1, 1, 1)
+    slope = ((phi + 1e-6).cos() * x + (phi + 1e-6).sin() * eps - VP.interpolate(x, eps, t)) / 1e-6
+    torch.testing.assert_close(slope, VP.target(x, eps, t), rtol=1e-4, atol=1e-4)
+    assert (VP.ode_scale(t) == 1).all()
+    assert VP.ode_time(torch.tensor([CLEAN])) == 0
