@@ -108,12 +108,11 @@ def agreement(scores: Artifact, other: Artifact, label: int | None) -> None:
         st.metric(title, "–" if value is None else f"ρ = {rho(value)}", help="Spearman's rank correlation")
     with two:
         st.metric(
-            "The same images chosen",
+            "Chosen in common",
             words.share(shared.share),
             help="Of the sets that interval sampling chooses by the one and by the other, over all classes",
         )
     st.markdown("\n".join(f"- {line}" for line in _said(scores, other, found, shared)))
-    st.markdown(_table((scores, other)))
 
 
 def scatter(
@@ -221,6 +220,7 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
         )
     with numbers:
         agreement(scores, other, label)
+    st.markdown(_table((scores, other)))
     grid, panel = st.columns([3, 1], gap="medium")
     with grid:
         st.markdown("**Where they disagree most**")
@@ -242,7 +242,7 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
         details(dataset, scores, other, picked)
 
 
-def short(name: str, most: int = 28) -> str:
+def short(name: str, most: int = 24) -> str:
     """A name that fits on an axis: its middle left out when it is long."""
     keep = (most - 1) // 2
     return name if len(name) <= most else f"{name[:keep]}…{name[-keep:]}"
@@ -260,8 +260,9 @@ def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: com
             f"{words.plain(names[low])} ({rho(found.by_class[low])}).{over}"
         )
     lines.append(
-        f"Chosen: every {choosing.ordinal(shared.interval)} image, {shared.per_class:,} a class. Unrelated rankings "
-        f"would share {words.share(shared.chance)}; neighbours in rank replace each other, so this falls sooner than ρ."
+        f"Chosen, over all classes: every {choosing.ordinal(shared.interval)} image, {shared.per_class:,} a class. "
+        f"Unrelated rankings would share {words.share(shared.chance)}; neighbours in rank replace each other, "
+        "so this falls sooner than ρ."
     )
     both = [a.facts.get("reliability") for a in (scores, other)]
     if all(r is not None and r > 0 for r in both):

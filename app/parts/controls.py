@@ -72,9 +72,9 @@ def left(scores: Artifact) -> dict[str, float]:
     if taken is None:
         return {}
     if reliability is None:
-        return {"Goes with the two": taken, "Something else, or noise": 1 - taken}
+        return {"The two measures": taken, "Else, or noise": 1 - taken}
     repeats = min(max(reliability, taken), 1.0)
-    return {"Goes with the two": taken, "Repeats, and is something else": repeats - taken, "Noise": 1 - repeats}
+    return {"The two measures": taken, "Something else": repeats - taken, "Noise": 1 - repeats}
 
 
 def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int | None, picked: int | None) -> None:
@@ -83,7 +83,7 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
     if not found:
         _teach(scores)
         return
-    st.markdown(sentence(scores))
+    st.markdown(sentence(scores) + _of_class(scores, label))
     bars, square = st.columns([1.25, 1], gap="large")
     with bars:
         _bars(scores, found, other)
@@ -110,9 +110,9 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
             label,
             key="controlled",
             name=name,
-            across=f"{NAMES[name]}, within class",
+            across=NAMES[name],
             up="Difficulty",
-            ends=("least", "most"),
+            ends=("low", "high"),
         )
         st.caption(MEANING[name])
     grid, panel = st.columns([3, 1], gap="medium")
@@ -142,6 +142,19 @@ def about(scores: Artifact, sample_id: int | None) -> list[tuple[str, str]]:
     return rows
 
 
+def _of_class(scores: Artifact, label: int | None) -> str:
+    """The correlations of one class, as a further sentence."""
+    found = known(scores)
+    parts = [
+        f"{WITHIN[name]} {rho(control.by_class[label])}"
+        for name, control in found.items()
+        if label is not None and label in control.by_class
+    ]
+    if label is None or not parts:
+        return ""
+    return f" In class {words.plain(state.classes(scores)[label])}: {', '.join(parts)}."
+
+
 def _pairing(scores: Artifact, name: str) -> compare.Pairing:
     """A measure and difficulty, image by image."""
 
@@ -164,6 +177,7 @@ def _bars(scores: Artifact, found: Mapping[str, compare.Control], other: Artifac
     figure = scatters.correlations(means, by_class, state.classes(scores))
     said = ", ".join(f"{name} {rho(value)}" for name, value in means.items())
     charts.show(figure, key="control_bars", alt=f"Rank correlation of difficulty within class with {said}")
+    st.caption("The bar is the mean over classes, a ring is one class.")
 
 
 def _left(scores: Artifact) -> None:
@@ -174,9 +188,9 @@ def _left(scores: Artifact) -> None:
     said = ", ".join(f"{name} {words.share(share)}" for name, share in parts.items())
     charts.show(scatters.shares(parts), key="left", alt=f"Variance of the ranks within class: {said}")
     st.caption(
-        "Of the variance of ranks within a class: what a linear fit on both measures takes"
-        + (", what repeats with other noise besides, and what does not repeat." if len(parts) == 3 else ".")
-        + " It goes with them; it need not come from them."
+        "Of the variance of ranks within a class: what a linear fit on both measures takes, "
+        + ("what else repeats with other noise, and what does not repeat." if len(parts) == 3 else "and the rest.")
+        + " What goes with them need not come from them."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from urllib.parse import urlsplit
 
 import numpy as np
 import streamlit as st
@@ -25,6 +26,7 @@ VIEWS = {
     "classes": "By class",
 }
 IN_A_STRIP = 18
+SHORT = {"jpeg_bytes": "JPEG", "total_variation": "variation", "other": "other"}  # above narrow columns
 OLDER = "These scores were made before this was noted; score again to have it"
 TRUSTED = 0.8  # rank correlation from which an order is called stable
 
@@ -64,18 +66,18 @@ def cost(scores: Artifact) -> str:
     rate, idle = facts.get("images_per_second"), facts.get("idle_share")
     said += f", {words.number(float(f'{rate:.3g}'))} images/s" if rate else ""
     said += f"; the device stood idle {words.share(idle)} of that time" if idle is not None else ""
-    return words.plain(said + ".")
+    return words.plain(said + ".") + _weights(str((facts.get("scorer") or {}).get("source") or ""))
 
 
 def marks(scores: Artifact) -> None:
     """What judged and how, as badges: scorer, weighting, contrast, and the licence where it binds."""
     facts = scores.facts
     scorer = facts.get("scorer") or {}
-    model, source, licence = (str(scorer.get(key) or "") for key in ("model", "source", "licence"))
+    model, licence = (str(scorer.get(key) or "") for key in ("model", "licence"))
     named = str(scorer.get("name") or "unknown")
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="marks"):
         about = f"Scorer {named}" + f" · {model}" * bool(model and model.lower() != named.lower())
-        st.badge(words.plain(about), icon=":material/model_training:", color="blue", help=words.plain(source) or None)
+        st.badge(words.plain(about), icon=":material/model_training:", color="blue")
         contrast = "The error with the image's label minus the error without one" if facts.get("contrast") else None
         st.badge(ranking.weighted(scores), icon=":material/balance:", color="gray", help=contrast)
         if not licence:
@@ -234,29 +236,39 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
     st.dataframe(
         state.derived(scores, f"class table with {other.fingerprint if other else None}", make),
         hide_index=True,
-        column_order=["class", "images", "difficulty", "histogram", "spread", "reliability", *named],
+        column_order=["class", "images", "difficulty", "histogram", "reliability", *named, "spread"],
         column_config={
             "class": column.TextColumn("Class"),
             "images": column.NumberColumn("Images", format="localized"),
             "difficulty": column.NumberColumn("Difficulty", format="%.3f", help="Mean over the class"),
             "histogram": column.BarChartColumn(
-                "Easy to hard", y_min=0, width="medium", help="Images by difficulty, in the same bins for all classes"
+                "Easy to hard", y_min=0, width=120, help="Images by difficulty, in the same bins for all classes"
             ),
             "spread": column.NumberColumn("Spread", format="%.3f", help="Standard deviation within the class"),
             "reliability": column.ProgressColumn(
                 "Reliability",
+                width=120,
                 min_value=0,
                 max_value=1,
                 format="%.2f",
                 help="Spearman correlation of the rankings that two sets of noise give",
             ),
             **{
-                key: column.NumberColumn(f"ρ with {name}", format="%.2f", help=f"Spearman within the class, {name}")
+                key: column.NumberColumn(f"ρ {SHORT[key]}", format="%.2f", width="small", help=f"Spearman with {name}")
                 for key, name in named.items()
             },
         },
         alt="Difficulty, spread, reliability and correlations by class",
     )
+
+
+def _weights(source: str) -> str:
+    """Where the scorer's weights came from: an address by its host, anything else as it is."""
+    if not source:
+        return ""
+    host = urlsplit(source).hostname if source.startswith("https://") else None
+    safe = host and not re.search(r"[\s()<>]", source)
+    return f" Weights: [{words.plain(str(host))}]({source})." if safe else f" Weights: {words.plain(source)}."
 
 
 def _devices(devices: object, fallback: str) -> str:

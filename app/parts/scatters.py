@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from app.parts import charts, words
 
-SIDE = 390  # px; a square's height
-EASY = ("easiest", "hardest")
+SIDE = 340  # px; a square's height
+EASY = ("easy", "hard")
 Ends = tuple[str, str]
 
 
@@ -66,7 +66,7 @@ def correlations(
     means: Mapping[str, float], by_class: Mapping[str, Mapping[int, float]], names: Sequence[str]
 ) -> go.Figure:
     """A bar from zero for each correlation, its value beside its name, and a ring for each class that is known."""
-    figure = charts.blank(56 + 58 * len(means), "Spearman's ρ within class: the bar is the mean, a ring is a class", "")
+    figure = charts.blank(56 + 58 * len(means), "Spearman's ρ within class", "")
     places = np.arange(len(means))[::-1]  # the first on top
     figure.add_bar(
         x=list(means.values()),
@@ -98,23 +98,25 @@ def correlations(
 
 
 def shares(parts: Mapping[str, float]) -> go.Figure:
-    """Shares that make up one whole, in one bar: each with its colour, its pattern and its name."""
-    figure = charts.blank(84, "", "")
-    over = {"size": 7, "solidity": 0.18, "fillmode": "overlay", "fgcolor": "rgba(255, 255, 255, 0.55)"}
-    looks = ((charts.ACCENT, ""), (charts.CLASSES[2], "/"), ("#8A97A4", "."))
-    for (name, share), (colour, pattern) in zip(parts.items(), looks, strict=False):
-        figure.add_bar(
-            x=[share],
-            y=[""],
-            orientation="h",
-            name=f"{name} · {words.share(share)}",
-            marker={"color": colour, "line_width": 0, "pattern": {"shape": pattern, **over}},
-            hovertemplate=f"{name}<br>%{{x:.0%}}<extra></extra>",
-        )
-    figure.update_layout(barmode="stack", bargap=0.1, showlegend=True)
-    figure.update_layout(legend={"xanchor": "left", "x": 0, "traceorder": "normal"})
-    figure.update_xaxes(range=[0, 1], visible=False)
-    figure.update_yaxes(visible=False)
+    """Shares that make up one whole, one below the other, each beginning where the one above ends."""
+    figure = charts.blank(32 + 38 * len(parts), "", "")
+    places = np.arange(len(parts))[::-1]
+    values = np.array(list(parts.values()))
+    colours = (charts.ACCENT, charts.CLASSES[2], "#8A97A4")
+    figure.add_bar(
+        x=values,
+        y=places,
+        base=np.cumsum(values) - values,
+        orientation="h",
+        width=0.62,
+        marker={"color": colours[: len(parts)], "line_width": 0},
+        customdata=list(parts),
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    ticks = [f"{name} <b>{words.share(share)}</b>" for name, share in parts.items()]
+    figure.update_yaxes(tickvals=places, ticktext=ticks, showgrid=False, range=[-0.6, len(parts) - 0.4])
+    figure.update_xaxes(range=[0, 1], showticklabels=False, showgrid=True, tickvals=[0, 0.25, 0.5, 0.75, 1])
+    figure.update_layout(showlegend=False)
     return figure
 
 
@@ -124,12 +126,11 @@ def rho(value: float) -> str:
 
 
 def _square(across: str, up: str, named: Ends, height: int) -> go.Figure:
-    figure = charts.blank(height, across, up)
-    figure.add_shape(
-        type="line", x0=0, y0=0, x1=1, y1=1, layer="above", line={"width": 2, "dash": "dot", "color": "#8A97A4"}
-    )
-    ends = {"range": [-0.02, 1.02], "tickvals": [0, 1], "showgrid": False, "constrain": "domain"}
-    figure.update_xaxes(ticktext=list(named), **ends)
-    figure.update_yaxes(ticktext=list(EASY), scaleanchor="x", **ends)
+    figure = charts.blank(height, f"{across}: {named[0]} → {named[1]}", f"{up}: {EASY[0]} → {EASY[1]}")
+    line = {"width": 2, "dash": "dot", "color": "#8A97A4"}
+    figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, layer="above", line=line)
+    ends = {"range": [-0.02, 1.02], "showgrid": True, "tickvals": [0, 0.25, 0.5, 0.75, 1], "showticklabels": False}
+    figure.update_xaxes(**ends)
+    figure.update_yaxes(**ends)
     figure.update_layout(showlegend=False, dragmode=False)
     return figure
