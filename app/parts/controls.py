@@ -80,6 +80,9 @@ def left(scores: Artifact) -> dict[str, float]:
 def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int | None, picked: int | None) -> None:
     """The controls as bars, what they leave, and the pictures that go against them."""
     found = known(scores)
+    if not found and ranking.measures(scores):
+        st.caption("Within each class both measures are the same for all images, so there is nothing to compare with.")
+        return
     if not found:
         _teach(scores)
         return

@@ -122,7 +122,8 @@ def shares(parts: Mapping[str, float]) -> go.Figure:
 
 def rho(value: float) -> str:
     """A correlation as it is written: .86, −.12, 1.00."""
-    return f"{value:.2f}".replace("0.", ".", 1).replace("-", "−") if abs(value) < 0.995 else f"{value:.2f}"
+    text = f"{value:.2f}".replace("-", "−")
+    return text.replace("0.", ".", 1) if abs(value) < 0.995 else text
 
 
 def _square(across: str, up: str, named: Ends, height: int) -> go.Figure:
