@@ -204,7 +204,8 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
     try:
         found = pairing(scores, other)
     except D2CError as problem:
-        st.warning(words.plain(f"{problem}"), icon=":material/warning:")
+        said = str(problem)
+        st.warning(words.plain(said[:1].upper() + said[1:]), icon=":material/warning:")
         return
     names = (short(scores.name), short(other.name))
     square, numbers = st.columns([1, 1.25], gap="large")

@@ -128,7 +128,7 @@ def rho(value: float) -> str:
 
 def _square(across: str, up: str, named: Ends, height: int) -> go.Figure:
     figure = charts.blank(height, f"{across}: {named[0]} → {named[1]}", f"{up}: {EASY[0]} → {EASY[1]}")
-    line = {"width": 2, "dash": "dot", "color": "#8A97A4"}
+    line = {"width": 2, "dash": "dot", "color": charts.CONTRAST}
     figure.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, layer="above", line=line)
     ends = {"range": [-0.02, 1.02], "showgrid": True, "tickvals": [0, 0.25, 0.5, 0.75, 1], "showticklabels": False}
     figure.update_xaxes(**ends)

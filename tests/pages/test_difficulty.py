@@ -337,3 +337,25 @@ def test_a_label_contrast_is_drawn_as_what_it_is(page: Page, scores: Artifact) -
     found = ranking.errors(Workspace(scores.workspace.root).resolve("judged", "scores"))
     np.testing.assert_allclose(found.table, -0.5, rtol=1e-5)
     assert "label contrast" in said(page("difficulty"))
+
+
+def test_scores_without_a_common_image_are_said_to_be_so(page: Page, scores: Artifact, reverse: Artifact) -> None:
+    table = scores.table("scores.parquet").query("label == 0")
+    table.to_parquet(scores.path / "scores.parquet", index=False)
+    test = page("difficulty", scores="judged", other="r", show="Compare")
+    last = test.warning[-1].value.replace("\\", "")
+    assert last == "No image is in both scores: compare scores of the same data set"
+    assert "other" in page("difficulty", scores="judged", other="r", show="By class").dataframe[0].value
+
+
+def test_measures_that_do_not_vary_are_not_called_missing(page: Page, new: Artifact) -> None:
+    file = new.path / "errors.safetensors"
+    with safe_open(file, framework="numpy") as opened:
+        arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    save_file(arrays | {name: np.ones_like(arrays[name]) for name in compare.CONTROLS}, file, META)
+    record = json.loads((new.path / "artifact.json").read_text())
+    record["facts"]["controls"] = None
+    (new.path / "artifact.json").write_text(json.dumps(record))
+    test = page("difficulty", scores="new", show="What it goes with")
+    assert "both measures are the same for all images" in captions(test)
+    assert "### Not measured" not in said(test)
