@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import browse, cards, difficulty, forms, jobs, ranking, words
+from app.parts import browse, cards, comparing, controls, difficulty, forms, jobs, ranking, words
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.score import ScoreConfig
@@ -24,6 +24,7 @@ if not state.workspace().list("datasets"):
 left, middle = st.columns([1, 3.4], gap="large")
 with left:
     scores = state.choose("scores")
+    other = comparing.other_box(scores) if scores else None
     label = browse.class_box(scores.parent("datasets")) if scores else None
     with st.expander("Score images", icon=":material/stacked_line_chart:", expanded=scores is None):
         subject = state.choose("datasets")
@@ -62,29 +63,24 @@ with middle:
         st.stop()
 
     dataset = scores.parent("datasets")
-    st.markdown(difficulty.cost(scores))
-    cards.provenance(scores)
+    with st.container(gap="xsmall"):
+        st.markdown(difficulty.trust(scores))
+        difficulty.marks(scores)
+        st.caption(difficulty.cost(scores))
+        cards.provenance(scores)
 
     @st.fragment
     def looking() -> None:
-        """Charts, strips and the picked image; a pick draws these alone."""
+        """What one looks at; a pick and another view draw this alone."""
+        view = difficulty.view_box()
         picked = state.picked_image()
-        bins, curve = st.columns(2, gap="medium")
-        with bins:
-            st.markdown("**How hard the images are**")
-            difficulty.spread(scores, label)
-        with curve:
-            st.markdown("**Where the error comes from**")
-            difficulty.curve(scores, label, picked)
-        grid, details = st.columns([3, 1], gap="medium")
-        with grid:
-            name = "" if label is None else f" of class {words.plain(state.classes(dataset)[label])}"
-            st.markdown(f"**From easy to hard{name}**")
-            difficulty.strips(dataset, scores, label, picked)
-        with details:
-            known = ranking.about(scores, picked) if picked is not None else []
-            browse.image_panel(dataset, picked, known)
+        if view == "goes_with":
+            controls.view(dataset, scores, other, label, picked)
+        elif view == "compare":
+            comparing.view(dataset, scores, other, label, picked)
+        elif view == "classes":
+            difficulty.class_table(scores, other)
+        else:
+            difficulty.view(dataset, scores, label, picked)
 
     looking()
-    st.markdown("**By class**")
-    difficulty.class_table(scores)

@@ -56,7 +56,7 @@ def histogram(
     """Bars [B] over edges [B + 1]. With `chosen` both are shares of their own set, so that shapes compare."""
     middles, widths = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
     share = chosen is not None
-    figure = _figure(height, x, "Share of images" if share else "Images")
+    figure = blank(height, x, "Share of images" if share else "Images")
     figure.add_bar(
         x=middles,
         y=_share(counts) if share else counts,
@@ -92,7 +92,7 @@ def bars(
     selected: str = "Chosen",
 ) -> go.Figure:
     """One bar a class; `chosen` as a narrow bar inside."""
-    figure = _figure(height, "", y)
+    figure = blank(height, "", y)
     figure.add_bar(
         x=list(names),
         y=counts,
@@ -129,7 +129,7 @@ def error_by_timestep(
     height: int = 260,
 ) -> go.Figure:
     """Median error with its 10–90 % band against the timestep; a second band and one image's curve over it."""
-    figure = _figure(height, x, y)
+    figure = blank(height, x, y)
     drawn = [(band, everything, "rgb(128, 143, 158)", "solid")]
     drawn += [(chosen, selected, ACCENT, "dash")] if chosen is not None else []
     for each, name, colour, dash in drawn:
@@ -156,7 +156,7 @@ def curves(
     log: bool = False,
 ) -> go.Figure:
     """Lines by name, each with its colour and its dash."""
-    figure = _figure(height, x, y)
+    figure = blank(height, x, y)
     for i, (name, (xs, ys)) in enumerate(lines.items()):
         figure.add_scatter(
             x=xs,
@@ -195,7 +195,7 @@ def scatter_map(
     a selection that is there already. Keep the figure constant: Plotly forgets the lasso and the zoom when it
     changes; another `revision` makes it do so.
     """
-    figure = _figure(height, "", "")
+    figure = blank(height, "", "")
     size = 6.0 if len(x) < 5000 else 4.0
     marker: dict[str, Any] = {"size": size, "opacity": 0.85, "line": {"width": 0}}
     if chosen is not None:
@@ -257,7 +257,8 @@ def _densest(x: np.ndarray, y: np.ndarray, cells: int = 8) -> tuple[float, float
     return float(x[here].mean()), float(y[here].mean())
 
 
-def _figure(height: int, x: str, y: str) -> go.Figure:
+def blank(height: int, x: str, y: str) -> go.Figure:
+    """A figure without anything on it, in the house's look; `x` and `y` are the titles of its axes."""
     figure = go.Figure()
     figure.update_layout(
         height=height,

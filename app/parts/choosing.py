@@ -90,7 +90,7 @@ def rule(choice: Choice) -> str:
         shown = f"{ranks[0]}, {ranks[1]}, … {ranks[-1]}" if len(ranks) > 2 else ", ".join(map(str, ranks))
         begin = "the easiest on" if ranks[0] == 0 else f"rank {ranks[0]:,} on"
         tail = f"; the hardest {100 * left / size:.0f} % are never used" if left / size >= 0.01 else ""
-        return f"Every {_ordinal(step)} image from {begin}: ranks {shown} of about {size:,}{tail}."
+        return f"Every {ordinal(step)} image from {begin}: ranks {shown} of about {size:,}{tail}."
     if config.strategy == "medium":
         return (
             f"The {m:,} images round the middle of each class of about {size:,}; the easiest and hardest are not used."
@@ -253,7 +253,7 @@ def _usual(choice: Choice) -> int:
     return views[(len(views) - 1) // 2].label
 
 
-def _ordinal(n: int) -> str:
+def ordinal(n: int) -> str:
     """16 → 16th, 2 → 2nd, 1 → empty: every image."""
     if n == 1:
         return "single"

@@ -12,13 +12,16 @@ from app import state
 from app.parts import words
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
-from d2c.explore import aggregates
+from d2c.explore import aggregates, compare
 from d2c.score.scorers import known, locate
 from d2c.score.verb import check_fit
 from d2c.score.weighting import error_weights
 from d2c.select import Ranking
 
 NOISE = "Noise level (0 = the image, 1 = noise alone)"
+
+
+WEIGHTED = {"eps": "ε error", "v": "v error", "x0": "x₀ error"}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,16 +54,31 @@ def bins(scores: Artifact) -> aggregates.Histogram:
 
 
 def errors(scores: Artifact) -> Errors:
-    """The error table."""
+    """The error table; of a label-contrast score the error with the label minus the error without."""
 
     def make() -> Errors:
         with safe_open(scores.path / "errors.safetensors", framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in ("errors", "alpha", "sigma")}
             native = file.metadata()["weighting"]
+            there = set(file.keys())
+            if scores.facts.get("contrast") and "errors_null" in there:
+                arrays["errors"] = arrays["errors"] - file.get_tensor("errors_null")
         weights = error_weights(arrays["alpha"], arrays["sigma"], native, str(scores.facts.get("weighting", native)))
         return Errors((arrays["errors"] * weights).astype(np.float32), arrays["sigma"])
 
     found: Errors = state.derived(scores, "errors", make)
+    return found
+
+
+def measures(scores: Artifact) -> dict[str, np.ndarray]:
+    """What the scores hold of the images that needs no model [N], by name (`compare.CONTROLS`); {} in older scores."""
+
+    def make() -> dict[str, np.ndarray]:
+        with safe_open(scores.path / "errors.safetensors", framework="numpy") as file:
+            there = set(file.keys())
+            return {name: file.get_tensor(name) for name in compare.CONTROLS if name in there}
+
+    found: dict[str, np.ndarray] = state.derived(scores, "measures", make)
     return found
 
 
@@ -77,6 +95,14 @@ def place(scores: Artifact, sample_id: int) -> tuple[int, int, float] | None:
     at = int(np.searchsorted(ranked.starts, row, side="right")) - 1
     first, end = int(ranked.starts[at]), int(ranked.starts[at + 1])
     return row - first, end - first, float(ranked.difficulty[row])
+
+
+def weighted(scores: Artifact) -> str:
+    """Which error the scores mean, as Markdown."""
+    weighting = str(scores.facts.get("weighting") or "eps")
+    return WEIGHTED.get(weighting, words.plain(f"{weighting} error")) + " (label contrast)" * bool(
+        scores.facts.get("contrast")
+    )
 
 
 def row_of(scores: Artifact, sample_id: int) -> int:

@@ -49,6 +49,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def share(part: float) -> str:
+    """0.163 → 16 %."""
+    return f"{100 * part:.0f} %"
+
+
 def ago(stamp: str | float) -> str:
     """How long ago a moment was: an ISO time in UTC, or Unix seconds."""
     then = calendar.timegm(time.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ")) if isinstance(stamp, str) else stamp

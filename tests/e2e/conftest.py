@@ -34,7 +34,7 @@ IDLE = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connect
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """The digits with scores by the shipped scorer, a chosen set, a condensed one and a map, all small."""
+    """The digits with scores under two noises, a chosen set, a condensed one and a map, all small."""
     from d2c.attach import attach
     from d2c.data import ingest
     from d2c.explore.map import map_
@@ -44,6 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("e2e") / "workspace")
     quiet: dict[str, Any] = {"workspace": workspace, "quiet": True}
     dataset = ingest("demo:digits", name="digits", **quiet)
+    score(dataset, scorer="digits", evaluations=1, seed=1, reliability_images=0, name="again", **quiet)
     scores = score(dataset, scorer="digits", evaluations=1, reliability_images=0, name="scored", **quiet)
     subset = select(scores, per_class=4, interval=40, name="four-each", **quiet)
     attach(subset, text="hash", vision="none", name="small", **quiet)
