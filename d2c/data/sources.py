@@ -34,6 +34,7 @@ class Entry:
     """One image of a source. `problem` is set where it is known to be unusable before it is read.
 
     `label` is the source's own: a class folder's name, or a column's value. `size` is in bytes, −1 unknown.
+    `file` and `offset` [bytes] say where it lies below the source's root, unless in a file called like its key.
     """
 
     key: str
@@ -41,6 +42,8 @@ class Entry:
     split: str = ""
     size: int = -1
     problem: str = ""
+    file: str = ""
+    offset: int = 0
 
 
 Read = Callable[[], bytes]
