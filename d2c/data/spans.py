@@ -133,6 +133,11 @@ class Spans:
         names = 0 if isinstance(self._names, list) else int(self._names.nbytes)
         return names + sum(a.nbytes for a in held if a.strides != (0,))
 
+    @property
+    def mean_length(self) -> float:
+        """Mean length [bytes] of a row; 0 where lengths are not known."""
+        return max(0.0, float(self._lengths.mean())) if self._count else 0.0
+
     def find(self, sample_id: int) -> Span:
         """Where a sample lies. Raises D2CError for an unknown id."""
         row = self._row(sample_id)

@@ -51,6 +51,11 @@ class Images:
         return self._spans.memory
 
     @property
+    def mean_bytes(self) -> float:
+        """Mean size of an encoded image [bytes]; 100,000 where it is not known."""
+        return self._spans.mean_length or 1e5
+
+    @property
     def files(self) -> Files:
         """What reads the spans that `find` gives, here or in another process."""
         return self._spans.files
