@@ -34,6 +34,7 @@ from d2c.errors import D2CError
 
 CHUNK = 32  # images that a worker decodes at a time, at most
 WORTH = 30.0  # core seconds of decoding from which starting processes pays
+_PORTABLE = 1  # cudaHostRegisterPortable: for every device
 SECONDS = (20e-9, 12e-9)  # of decoding, roughly: a byte of JPEG, a pixel of the result
 
 
@@ -217,8 +218,10 @@ class _Pins:
 
     def add(self, slot: int, memory: np.ndarray) -> None:
         """Lock a slot's memory; without the permission it stays as it is, which is slower and not wrong."""
-        if self._cuda and int(self._cuda.cudart().cudaHostRegister(memory.ctypes.data, memory.nbytes, 0)) == 0:
-            self._locked[slot] = memory.ctypes.data
+        if self._cuda:
+            with self._cuda.device(self._device):  # otherwise the first device gets a context that nobody needs
+                if int(self._cuda.cudart().cudaHostRegister(memory.ctypes.data, memory.nbytes, _PORTABLE)) == 0:
+                    self._locked[slot] = memory.ctypes.data
 
     def drop(self, slot: int) -> None:
         """Unlock it, once the device has copied what it was told to."""

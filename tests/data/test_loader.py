@@ -90,6 +90,63 @@ def test_a_slab_stays_until_the_next_is_asked_for(dataset, processes):
             assert slab.jpeg_bytes is None
 
 
+class Card:
+    """Stands for torch.cuda: notes what it is asked to lock, unlock and wait for."""
+
+    def __init__(self, refuses=False):
+        self.log, self.locked, self.refuses = [], {}, refuses
+
+    def is_available(self):
+        return True
+
+    def device(self, name):
+        self.log.append(("device", name))
+        return contextlib.nullcontext()
+
+    def synchronize(self, name):
+        self.log.append(("synchronize", name))
+
+    def cudart(self):
+        return self
+
+    def cudaHostRegister(self, address, size, flags):  # noqa: N802
+        if not self.refuses:
+            assert address not in self.locked
+            self.locked[address] = size
+        return int(self.refuses)
+
+    def cudaHostUnregister(self, address):  # noqa: N802
+        assert self.log[-1][0] == "synchronize"
+        del self.locked[address]
+
+    def current_stream(self, name):
+        return self
+
+    def record_event(self):
+        self.log.append(("event", len(self.log)))
+        return SimpleNamespace(synchronize=lambda: self.log.append(("waited", 0)))
+
+
+def test_slabs_are_page_locked_while_they_are_used(dataset, monkeypatch):
+    import torch
+
+    card = Card()
+    monkeypatch.setattr(torch, "cuda", card)
+    slabs = [np.arange(4), np.arange(9), *[np.arange(5)] * 8]
+    with contextlib.closing(load(dataset, slabs, 16, 3, processes=False, pin="cuda:1", ahead=1)) as images:
+        for n, slab in enumerate(images):
+            address = slab.images.ctypes.data
+            assert card.locked[address] >= slab.images.nbytes
+            assert len(card.locked) <= 3
+            waits = sum(what == "waited" for what, _ in card.log)
+            assert waits == min(max(0, n + 2 - 3), len(slabs) - 3)  # a slot is filled again after its copies only
+    assert card.locked == {}
+    assert {name for what, name in card.log if what in ("device", "synchronize")} == {"cuda:1"}
+    monkeypatch.setattr(torch, "cuda", Card(refuses=True))
+    (slab,) = load(dataset, [np.arange(3)], 16, 3, processes=False, pin=True)
+    np.testing.assert_array_equal(slab.images, pixels(dataset, np.arange(3), 16, 3))
+
+
 def test_no_more_is_read_ahead_than_was_said(dataset):
     taken = []
 
