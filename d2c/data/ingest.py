@@ -41,7 +41,7 @@ class IngestConfig:
     split: str = option("", "Keep this split only (train, val …); empty: all of them")
     store: str = option(
         "auto",
-        "Copy the encoded images into the artifact, or refer to a folder's files; auto: copy up to 2 GiB",
+        "Copy the encoded images into the artifact, or refer to a folder's files or tar shards; auto: copy up to 2 GiB",
         choices=("auto", "copy", "reference"),
     )
     max_pixels: int = option(
@@ -94,7 +94,7 @@ def ingest(
         quiet=quiet,
     )
     if config.store == "reference" and found.root is None:
-        raise D2CError(f"{source} is no folder of image files to refer to: use --store copy")
+        raise D2CError(f"{source} is no folder of images or of uncompressed tars to refer to: use --store copy")
     small = found.root is None or found.bytes <= COPY_UP_TO
     store = ("copy" if small else "reference") if config.store == "auto" else config.store
     make = partial(
@@ -244,8 +244,8 @@ def _write_tables(
     copied = store == "copy"
     images = {
         "sample_id": ids,
-        "file": ["images.bin" if copied else k.entry.key for k in kept],
-        "offset": _offsets(lengths) if copied else np.zeros_like(lengths),
+        "file": ["images.bin" if copied else k.entry.file or k.entry.key for k in kept],
+        "offset": _offsets(lengths) if copied else np.array([k.entry.offset for k in kept], np.int64),
         "length": lengths,
     }
     small = np.array([k.thumbnail_length for k in kept], np.int64)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import glob
 import hashlib
+import io
 import json
 import lzma
 import os
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from d2c.artifacts import slugify
 from d2c.data.columns import LABELS, NAMES, Label, class_names
@@ -56,6 +57,8 @@ def webdataset(pattern: str, origin: str, split: str = "") -> Source:
     Keys are SHARD/KEY and keep the order of the shards' names and of the images in them. There are no
     splits: the pattern says which shards to read.
 
+    Uncompressed shards can stay where they are; the root is then the folder that all of them lie in.
+
     The identity covers keys, labels and sizes: an image changed in place to the same size is not noticed.
     What a damaged or cut shard still holds is kept; the shard itself is listed as rejected, with a warning.
 
@@ -66,7 +69,9 @@ def webdataset(pattern: str, origin: str, split: str = "") -> Source:
     root = Path(os.path.commonpath([path.parent for path in paths]))
     shards = [(readable(path.relative_to(root).as_posix()), path) for path in paths]
     read = {shard: _scan(path) for shard, path in shards}
-    samples = [sample for found, _ in read.values() for sample in found]
+    # a compressed shard cannot be entered at an offset, and one whose name was escaped cannot be found by it
+    stays = all(scan.plain for scan in read.values()) and all((root / shard) == path for shard, path in shards)
+    samples = [sample for scan in read.values() for sample in scan.samples]
     if any(isinstance(sample.label, str) for sample in samples):  # "1" beside "cat" is a name as well
         for sample in samples:
             sample.label = None if sample.label is None else str(sample.label)
@@ -75,14 +80,14 @@ def webdataset(pattern: str, origin: str, split: str = "") -> Source:
     if not names:
         raise D2CError(f"{origin} has no labels: expected KEY.cls or KEY.json with a label beside each image")
 
-    listed = {shard: [_entry(shard, sample) for sample in found] for shard, (found, _) in read.items()}
-    for shard, (found, cut) in read.items():
-        if cut:
-            warnings.append(f"{shard} is cut off or damaged, what follows its sample {len(found)} is missing")
-            listed[shard].append((Entry(shard, None, problem=DAMAGED), -1))
+    listed = {shard: [_entry(shard, sample) for sample in scan.samples] for shard, scan in read.items()}
+    for shard, scan in read.items():
+        if scan.cut:
+            warnings.append(f"{shard} is cut off or damaged, what follows its sample {len(scan.samples)} is missing")
+            listed[shard].append(Entry(shard, None, problem=DAMAGED))
     if several := sum(sample.images > 1 for sample in samples):
         warnings.append(f"{several} samples hold more than one image: the first is read, .jpg before .seg.jpg")
-    entries = [entry for found in listed.values() for entry, _ in found]
+    entries = [entry for found in listed.values() for entry in found]
     identity = hashlib.sha256(json.dumps(list(names.items())).encode())
     for entry in entries:
         identity.update(f"\n{entry.key}\0{entry.label}\0{entry.size}".encode())
@@ -90,11 +95,12 @@ def webdataset(pattern: str, origin: str, split: str = "") -> Source:
     def items() -> Iterator[tuple[Entry, Read]]:
         for shard, path in shards:
             with _open(path) as (_, file):
-                for entry, offset in listed[shard]:
-                    data = b"" if entry.problem else _member(file, offset, entry.size)
+                for entry in listed[shard]:
+                    data = b"" if entry.problem else _member(file, entry.offset, entry.size)
                     yield entry, partial(_whole, data, entry.size)
 
-    return Source(origin, _stem(pattern, paths[0]), identity.hexdigest(), entries, names, items, warnings=warnings)
+    stem, there = _stem(pattern, paths[0]), root.resolve() if stays else None
+    return Source(origin, stem, identity.hexdigest(), entries, names, items, root=there, warnings=warnings)
 
 
 def _shards(pattern: str, origin: str) -> list[Path]:
@@ -145,10 +151,18 @@ def _open(path: Path) -> Iterator[tuple[tarfile.TarFile, IO[bytes]]]:
         yield tar, file
 
 
-def _scan(path: Path) -> tuple[list[_Sample], bool]:
-    """The samples of a shard in the order of their images, and whether it ends before its time."""
+class _Scan(NamedTuple):
+    """The samples of a shard in the order of their images; whether it ends before its time, and is uncompressed."""
+
+    samples: list[_Sample]
+    cut: bool
+    plain: bool
+
+
+def _scan(path: Path) -> _Scan:
     samples: dict[str, _Sample] = {}
     with _open(path) as (tar, file):
+        plain = isinstance(file, io.BufferedReader)  # the file itself; what unpacks is of another class
         try:
             while (member := tar.next()) is not None:
                 tar.members.clear()  # type: ignore[attr-defined]  # otherwise every header stays in memory
@@ -157,7 +171,7 @@ def _scan(path: Path) -> tuple[list[_Sample], bool]:
             cut = any(file.read(tarfile.BLOCKSIZE))  # tarfile takes a bad header for the end
         except _BROKEN:
             cut = True
-    return sorted(samples.values(), key=lambda s: (s.offset < 0, s.offset)), cut
+    return _Scan(sorted(samples.values(), key=lambda s: (s.offset < 0, s.offset)), cut, plain)
 
 
 def _note(samples: dict[str, _Sample], tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
@@ -212,7 +226,7 @@ def _beside(samples: Sequence[_Sample]) -> dict[str, list[str | None]]:
     return {_NAMES[0]: names} if any(names) else {}
 
 
-def _entry(shard: str, sample: _Sample) -> tuple[Entry, int]:
+def _entry(shard: str, sample: _Sample) -> Entry:
     problem = sample.problem
     if sample.offset < 0:
         problem = NO_IMAGE
@@ -220,7 +234,8 @@ def _entry(shard: str, sample: _Sample) -> tuple[Entry, int]:
         problem = NO_LABEL
     elif not problem and not 0 < sample.size <= _MOST_BYTES:
         problem = TOO_LARGE if sample.size else EMPTY
-    return Entry(f"{shard}/{sample.key}", sample.label, size=sample.size, problem=problem), sample.offset
+    key = f"{shard}/{sample.key}"
+    return Entry(key, sample.label, size=sample.size, problem=problem, file=shard, offset=max(sample.offset, 0))
 
 
 def _member(file: IO[bytes], offset: int, size: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import tempfile
@@ -90,10 +91,10 @@ class Diffusers:
         """Scaled mean and standard deviation; a tiny autoencoder is certain of its latent."""
         found = self.net.encode(x)
         if hasattr(found, "latents"):
-            mean = found.latents * self.scale
+            mean = found.latents.float() * self.scale
             return mean, torch.zeros_like(mean)
-        posterior = found.latent_dist
-        return (posterior.mean - self.shift) * self.scale, posterior.std * self.scale
+        posterior = found.latent_dist  # scaled in fp32: under autocast it comes in bf16
+        return (posterior.mean.float() - self.shift) * self.scale, posterior.std.float() * self.scale
 
     @torch.no_grad()
     def decode(self, z: Tensor) -> Tensor:
@@ -175,6 +176,25 @@ class _Block(nn.Module):
 class _SoftClamp(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         return torch.tanh(z / 3) * 3
+
+
+def networks(autoencoder: Autoencoder) -> dict[str, nn.Module]:
+    """The modules that an autoencoder consists of, by attribute; none in pixel space."""
+    return {name: net for name, net in sorted(vars(autoencoder).items()) if isinstance(net, nn.Module)}
+
+
+def weights_digest(autoencoder: Autoencoder) -> str:
+    """SHA-256, in hex, over the names, types, shapes and bytes of all weights, wherever they lie.
+
+    What has no weights is known by its name.
+    """
+    digest = hashlib.sha256(b"" if networks(autoencoder) else autoencoder.name.encode())
+    for part, net in networks(autoencoder).items():
+        for name, weight in sorted(net.state_dict().items()):
+            digest.update(f"{part}.{name}\0{weight.dtype}\0{tuple(weight.shape)}\n".encode())
+            plain = weight.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(plain.numpy().data)
+    return digest.hexdigest()
 
 
 def load(name: str, device: torch.device | str = "cpu") -> Autoencoder:

@@ -53,9 +53,13 @@ class Path:
         """σ(t), the share of the noise."""
         raise NotImplementedError
 
+    def at(self, places: Tensor) -> Tensor:
+        """[K] times at these places of the clock, which runs from 0 to 1."""
+        raise NotImplementedError
+
     def timesteps(self, count: int) -> Tensor:
         """[K] stratified midpoints of the clock, ascending: one from each of K equal parts."""
-        raise NotImplementedError
+        return self.at((torch.arange(count, dtype=torch.float64) + 0.5) / count)
 
     def sample_t(
         self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
@@ -135,8 +139,8 @@ class LinearPath(Path):
         return 1 - t if self.data_at else t
 
     @override
-    def timesteps(self, count: int) -> Tensor:
-        return ((torch.arange(count, dtype=torch.float64) + 0.5) / count).float()
+    def at(self, places: Tensor) -> Tensor:
+        return places.float()
 
     @override
     def sample_t(
@@ -189,8 +193,8 @@ class DiscretePath(Path):
         return (1 - self._alpha_bar(t)).sqrt()
 
     @override
-    def timesteps(self, count: int) -> Tensor:
-        return ((torch.arange(count, dtype=torch.float64) + 0.5) * self.steps / count).long()
+    def at(self, places: Tensor) -> Tensor:
+        return (places * self.steps + 1e-6).long().clamp_max(self.steps - 1)
 
     @override
     def sample_t(

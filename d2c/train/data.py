@@ -6,7 +6,7 @@ loader stands between the data and the step. What does not fit stays in host mem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,14 +16,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from d2c.errors import D2CError
-from d2c.progress import Progress
 
 
-class Encoder(Protocol):
-    """What an autoencoder does for training."""
+class Moments(Protocol):
+    """What training needs of `d2c.data.latents.Latents`."""
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean, std) of the scaled latents of x in [−1, 1]."""
+    shape: tuple[int, int, int]  # c, h, w
+
+    def fill(self, sample_ids: np.ndarray, into: Mapping[str, np.ndarray]) -> None:
+        """Copy mean, std, mean_flip, std_flip of these images into arrays [M, c, h, w]."""
 
 
 @dataclass(frozen=True)
@@ -89,33 +90,18 @@ def pixel_set(pixels: np.ndarray, labels: np.ndarray, tokens: Tensor | None) -> 
     return TrainingSet(torch.from_numpy(pixels), None, torch.from_numpy(labels).long(), tokens, cpu)
 
 
-@torch.no_grad()
 def latent_set(
-    pixels: np.ndarray,
-    labels: np.ndarray,
-    tokens: Tensor | None,
-    encoder: Encoder,
-    *,
-    flip: bool,
-    device: torch.device,
-    progress: Progress,
-    batch: int = 32,
+    latents: Moments, ids: np.ndarray, labels: np.ndarray, tokens: Tensor | None, *, flip: bool
 ) -> TrainingSet:
-    """Encode uint8 [M, C, S, S] once: mean and std as fp16, of the mirrored images too when `flip`."""
-    views = 2 if flip else 1
-    progress.stage("encode", total=views * len(pixels), unit="image")
-    means: list[Tensor] = []
-    stds: list[Tensor] = []
-    for view in range(views):
-        for start in range(0, len(pixels), batch):
-            x = torch.from_numpy(pixels[start : start + batch]).to(device).float() / 127.5 - 1.0
-            mean, std = encoder.encode(x.flip(-1) if view else x)
-            means.append(mean.half().cpu())
-            stds.append(std.half().cpu())
-            progress.advance(len(x))
-    shape = (views, len(pixels), *means[0].shape[1:])
-    mean, std = torch.cat(means).view(shape), torch.cat(stds).view(shape)
-    return TrainingSet(mean, std, torch.from_numpy(labels).long(), tokens, torch.device("cpu"))
+    """The latents of images `ids` [M], in that order: mean and std as fp16, of the mirrored images too when `flip`."""
+    shape = (2 if flip else 1, len(ids), *latents.shape)
+    mean, std = np.empty(shape, np.float16), np.empty(shape, np.float16)
+    into = {"mean": mean[0], "std": std[0]}
+    if flip:
+        into |= {"mean_flip": mean[1], "std_flip": std[1]}
+    latents.fill(ids, into)
+    of = torch.from_numpy
+    return TrainingSet(of(mean), of(std), of(labels).long(), tokens, torch.device("cpu"))
 
 
 def on_grid(tokens: np.ndarray, grid: int, *, chunk: int = 512) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from d2c.artifacts import Artifact, Build
+from d2c.data.latents import encode
 from d2c.data.store import labels_of, pixels
 from d2c.device import autocast
 from d2c.diffusion.autoencoders import Autoencoder, load
@@ -39,7 +40,7 @@ def write_run(
     build.used(device, 1)
     autoencoder = load(config.autoencoder, device)
     model = make_model(data, config, plan, autoencoder).to(device)
-    training = load_set(data, config, plan, model, autoencoder, device, build.progress)
+    training = load_set(data, config, plan, model, autoencoder, device, precision, build.progress)
     trainer = Trainer(model, training, config, lr=plan.lr, device=device, precision=precision)
     preview = Preview(trainer, autoencoder, build.folder, plan)
     loop = Loop(trainer, build.folder, build.progress, preview)
@@ -80,13 +81,15 @@ def load_set(
     model: DiT,
     autoencoder: Autoencoder,
     device: torch.device,
+    precision: str,
     progress: Progress,
 ) -> TrainingSet:
-    """Every image decoded (and encoded) once, with its label and vision tokens, on the device if they fit."""
+    """Every image decoded once, or its latents from the cache beside the set, with its label and vision tokens.
+
+    On the device if they fit.
+    """
     ids, labels = labels_of(data)
     check_labels(labels, len(plan.classes), f"{data.kind}/{data.name}")
-    progress.stage("read", total=len(ids), unit="image")
-    images = pixels(data, ids, plan.image_size, plan.channels, progress=progress)
     tokens: Tensor | None = None
     if plan.vision is not None:
         stored = data.arrays(plan.vision)["tokens"]
@@ -94,9 +97,11 @@ def load_set(
             raise D2CError(f"{plan.vision} has {len(stored)} rows for {len(ids)} images: attach them again")
         tokens = on_grid(np.ascontiguousarray(stored), model.config.grid)
     if config.autoencoder == "identity":
+        progress.stage("read", total=len(ids), unit="image")
+        images = pixels(data, ids, plan.image_size, plan.channels, progress=progress)
         return pixel_set(images, labels, tokens).placed(device)
-    made = latent_set(images, labels, tokens, autoencoder, flip=config.flip, device=device, progress=progress)
-    return made.placed(device)
+    latents = encode(data, autoencoder, plan.image_size, "moments", device, precision, progress=progress)
+    return latent_set(latents, ids, labels, tokens, flip=config.flip).placed(device)
 
 
 def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: int) -> dict[str, Any]:

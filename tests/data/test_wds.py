@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import sys
 import tarfile
 import tracemalloc
 
@@ -53,7 +54,7 @@ def test_members_are_grouped_by_key_and_read_in_the_shards_order(shard, tmp_path
     assert read_all(source) == [b"first", b"second", b"third"]
     assert [e.size for e in source.entries] == [5, 6, 5]
     assert list(source.names.items()) == [(2, "2"), (4, "4")]
-    assert (source.stem, source.root, source.bytes, source.warnings) == ("set", None, 16, [])
+    assert (source.stem, source.root, source.bytes, source.warnings) == ("set", tmp_path, 16, [])
 
 
 def test_members_of_a_key_may_lie_apart(shard):
@@ -282,7 +283,81 @@ def test_a_cut_shard_is_rejected_beside_what_it_still_holds(shard, tmp_path, enc
     assert [Images(dataset).bytes(n) for n in range(5)] == [encode(n, (40, 40)) for n in range(5)]
     assert dataset.facts["store"] == "copy"
     assert dataset.facts["warnings"][0] == "set-1.tar is cut off or damaged, what follows its sample 3 is missing"
-    with pytest.raises(D2CError, match="--store copy"):
+    referred = ingest(f"wds:{tmp_path}/set-{{0..1}}.tar", workspace=workspace, quiet=True, store="reference")
+    assert referred.table("rejects.parquet").equals(dataset.table("rejects.parquet"))
+    assert [Images(referred).bytes(n) for n in range(5)] == [encode(n, (40, 40)) for n in range(5)]
+
+
+@pytest.fixture
+def two_shards(shard, tmp_path, encode):
+    """Two tars of three images each, in folders below one root, by the pattern that names them."""
+    for n in range(2):
+        members = {}
+        for k in range(3):
+            members |= {f"{k}.cls": "cat" if k else "dog", f"{k}.png": encode(3 * n + k, (40, 40))}
+        shard(f"tars/{n}/set.tar", members)
+    return f"wds:{tmp_path}/tars/{{0..1}}/set.tar"
+
+
+def test_tars_are_referred_to_by_offset(two_shards, tmp_path, encode, workspace, monkeypatch):
+    monkeypatch.setattr(sys.modules["d2c.data.ingest"], "COPY_UP_TO", 1)
+    referred = ingest(two_shards, workspace=workspace, quiet=True)
+    assert (referred.facts["store"], referred.facts["root"]) == ("reference", str(tmp_path / "tars"))
+    assert not (referred.path / "images.bin").exists()
+    table = referred.table("images.parquet")
+    assert table["file"].tolist() == ["0/set.tar"] * 3 + ["1/set.tar"] * 3
+    for row in table.itertuples():
+        data = (tmp_path / "tars" / row.file).read_bytes()[row.offset : row.offset + row.length]
+        assert data == encode(row.sample_id, (40, 40)) == Images(referred).bytes(row.sample_id)
+    copied = ingest(two_shards, workspace=workspace, quiet=True, store="copy")
+    assert referred.table("samples.parquet").equals(copied.table("samples.parquet"))
+    assert referred.recipe["source"] == copied.recipe["source"]
+
+
+def test_a_referenced_tar_that_was_cut_or_moved_is_named(two_shards, tmp_path, encode, workspace):
+    referred = ingest(two_shards, workspace=workspace, quiet=True, store="reference")
+    cut = tmp_path / "tars" / "1" / "set.tar"
+    place = int(referred.table("images.parquet")["offset"][5])
+    with cut.open("r+b") as file:
+        file.truncate(place + 100)
+    images = Images(referred)
+    assert images.bytes(4) == encode(4, (40, 40))
+    with pytest.raises(
+        D2CError, match=rf"image 5 of datasets/.* \(1/set\.tar/2\) cannot be read: 1/set\.tar in {tmp_path}"
+    ):
+        images.bytes(5)
+    with cut.open("r+b") as file:
+        file.truncate(place - 100)
+    with pytest.raises(D2CError, match="0 bytes instead of"):
+        images.bytes(5)
+    (tmp_path / "tars").rename(tmp_path / "moved")
+    with pytest.raises(D2CError, match="No such file or directory; bring it back, or ingest the folder again"):
+        Images(referred).bytes(0)
+    again = ingest(
+        two_shards.replace("/tars/", "/moved/").replace("{0..1}", "0"),
+        workspace=workspace,
+        quiet=True,
+        store="reference",
+    )
+    assert Images(again).bytes(2) == encode(2, (40, 40))
+
+
+def test_a_moved_root_is_found_again(two_shards, tmp_path, encode, workspace):
+    before = ingest(two_shards, workspace=workspace, quiet=True, store="reference")
+    (tmp_path / "tars").rename(tmp_path / "moved")
+    again = ingest(two_shards.replace("/tars/", "/moved/"), workspace=workspace, quiet=True, store="reference")
+    assert (again.path, again.facts["root"]) == (before.path, str(tmp_path / "moved"))
+    assert Images(again).bytes(5) == encode(5, (40, 40))
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz"])
+def test_compressed_tars_are_copied(shard, encode, workspace, mode, monkeypatch):
+    monkeypatch.setattr(sys.modules["d2c.data.ingest"], "COPY_UP_TO", 1)
+    members = {f"{n}.{kind}": d for n in range(2) for kind, d in (("png", encode(n)), ("cls", "1"))}
+    path = shard("set.tar", members, mode)
+    dataset = ingest(f"wds:{path}", workspace=workspace, quiet=True)
+    assert (dataset.facts["store"], Images(dataset).bytes(1)) == ("copy", encode(1))
+    with pytest.raises(D2CError, match="uncompressed tars to refer to: use --store copy"):
         ingest(f"wds:{path}", workspace=workspace, quiet=True, store="reference")
 
 

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from d2c.diffusion.autoencoders import TAEF2, load
+from d2c.diffusion.autoencoders import TAEF2, load, networks, weights_digest
 from d2c.errors import D2CError
 
 
@@ -159,3 +159,25 @@ def test_a_damaged_file_is_one_line(tmp_path):
     (tmp_path / "vae.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(D2CError, match="no autoencoder can be read"):
         load(str(tmp_path / "vae.safetensors"))
+
+
+def test_weights_are_known_by_their_content(kl, taef2_folder, tmp_path):
+    kl.save_pretrained(tmp_path / "a")
+    kl.save_pretrained(tmp_path / "b")
+    one, other = load(str(tmp_path / "a")), load(str(tmp_path / "b"))
+    digest = weights_digest(one)
+    assert weights_digest(other) == digest
+    assert len(digest) == 64
+    other.net.to(memory_format=torch.channels_last)  # another place in memory, the same numbers
+    assert weights_digest(other) == digest
+    bias = other.net.encoder.conv_in.bias
+    with torch.no_grad():
+        bias[0] = torch.nextafter(bias[0], torch.tensor(9.0))
+    assert weights_digest(other) != digest
+    assert weights_digest(load(str(tmp_path / "a")).to("cpu")) == digest
+    one.net.half()
+    assert weights_digest(one) != digest
+    tiny = load(f"taef2:{taef2_folder}")
+    assert list(networks(tiny)) == ["decoder", "encoder"]
+    assert weights_digest(tiny) not in (digest, weights_digest(TAEF2()))
+    assert networks(load("identity")) == {}

@@ -223,9 +223,15 @@ class Halver:
 def test_latent_training_through_the_autoencoder_seam(made, tiny, monkeypatch):
     monkeypatch.setattr(sys.modules["d2c.train.run"], "load", lambda name, device: Halver())
     options = {"autoencoder": "halver", "image_size": 32, "flip": True, "steps": 2}
-    run = train(made(), **{**tiny, **options})
+    data = made()
+    run = train(data, **{**tiny, **options})
     model = load_model(run.path / "ema.safetensors").config
     assert (model.image_size, model.channels, model.autoencoder) == (16, 3, "halver")
+    (cache,) = (data.path.parent / ".latents").iterdir()
+    assert cache.name.startswith(data.fingerprint[:12])
+    monkeypatch.setattr(Halver, "encode", None)  # from here on the cache has to do
+    again = train(data, **{**tiny, **options, "steps": 3})
+    assert np.isfinite(again.facts["final_loss"])
     assert (run.facts["image_size"], run.facts["channels"]) == (32, 3)
     assert Image.open(run.path / "samples" / "000002.webp").size == (4 * 65 - 1, 3 * 65 - 1)
 

@@ -1,0 +1,261 @@
+"""Latents of a data set by one autoencoder, kept beside it so that nothing is encoded twice.
+
+    WORKSPACE/datasets/.latents/<data set's fingerprint, 12>-<key, 12>/cache.json, 000000.safetensors, …
+
+A shard holds the rows of `d2c.data.shards`, by ascending sample_id. The key covers the autoencoder's weights and scale,
+the image size, the arithmetic and what is kept. The folder can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load as from_bytes
+from safetensors.numpy import save as to_bytes
+
+from d2c.artifacts import Artifact, fingerprint_of
+from d2c.data.loader import load
+from d2c.data.shards import shards
+from d2c.data.store import Images
+from d2c.diffusion.autoencoders import Autoencoder, weights_digest
+from d2c.diffusion.encode import LATENTS, auto_batch, encode_images, total_variation
+from d2c.errors import D2CError
+from d2c.progress import Progress
+
+__all__ = ["Latents", "encode", "encode_images", "total_variation", "weights_digest"]
+VERSION = 1  # of what a shard holds
+BESIDE = {"sample_ids": "I64", "jpeg_bytes": "I32", "total_variation": "F32"}
+TYPES = {"I64": np.int64, "I32": np.int32, "F32": np.float32, "F16": np.float16}
+SLAB_BYTES = 64 << 20  # decoded images handed over at once
+DAMAGED = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError)  # what a bad header can lead to
+ABANDONED = 3600.0  # s after which a file that was being written is no longer
+
+
+class Latents:
+    """The shards of one cache. Several processes may write different shards at once, and the same one harmlessly.
+
+    A shard holds fp16 [n, c, h, w] under the names in `d2c.diffusion.encode.LATENTS[what]`; sample_ids int64 [n];
+    jpeg_bytes int32 [n]; total_variation float32 [n]. Means are also found in a cache of moments.
+
+    Raises D2CError for pixel space, which has nothing to keep, or an image size that the autoencoder does not divide.
+    """
+
+    def __init__(
+        self, dataset: Artifact, autoencoder: Autoencoder, image_size: int, what: str, precision: str, digest: str = ""
+    ) -> None:
+        if autoencoder.name == "identity":
+            raise D2CError("pixel space has no latents to keep: read the images themselves")
+        if image_size % autoencoder.factor:
+            raise D2CError(
+                f"images of {image_size} px have no latents by {autoencoder.name}: its factor is {autoencoder.factor}"
+            )
+        side = image_size // autoencoder.factor
+        self.what, self.whose = what, f"{dataset.kind}/{dataset.name}"
+        self.shape = (autoencoder.channels, side, side)
+        self.images = Images(dataset)
+        self.ids, self.shards = self.images.ids, shards(len(self.images))
+        self.facts: dict[str, Any] = {
+            "version": VERSION,
+            "digest": digest or weights_digest(autoencoder),
+            "scale": getattr(autoencoder, "scale", 1.0),
+            "shift": getattr(autoencoder, "shift", 0.0),
+            "image_size": image_size,
+            "precision": precision,
+        }
+        self.name = autoencoder.name
+        self.folder, richer = (
+            dataset.path.parent
+            / ".latents"
+            / f"{dataset.fingerprint[:12]}-{fingerprint_of({**self.facts, 'what': kept}, [])[:12]}"
+            for kept in (what, "moments")
+        )
+        self._sources = [(self.folder, what), *([(richer, "moments")] if what != "moments" else [])]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard is there."""
+        return not self.missing()
+
+    def missing(self) -> list[int]:
+        """The shards that are not there or not whole, by their headers and ids."""
+        return [i for i in range(len(self.shards)) if not any(self._whole(i, *source) for source in self._sources)]
+
+    def read(self, index: int) -> dict[str, np.ndarray] | None:
+        """The arrays of a shard; None when it is absent, cut, damaged, or of other images: then write it."""
+        for folder, kept in self._sources:
+            with contextlib.suppress(*DAMAGED):
+                data = self._file(index, folder).read_bytes()
+                arrays = from_bytes(data)
+                header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+                if header["__metadata__"]["crc32"] == _checksum(arrays) and self._fits(index, kept, arrays):
+                    return {key: arrays[key] for key in (*LATENTS[self.what], *BESIDE)}
+        return None
+
+    def write(self, index: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Put a shard in place, whole or not at all. Raises D2CError when it cannot be written, or does not fit."""
+        kept = {key: np.ascontiguousarray(arrays[key], TYPES[t]) for key, t in self._types(self.what).items()}
+        if not self._fits(index, self.what, kept):
+            shapes = {key: value.shape for key, value in kept.items()}
+            raise D2CError(f"these are not the latents of shard {index} of {self.whose} ({shapes})")
+        data = to_bytes(kept, {"crc32": _checksum(kept)})
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not (self.folder / "cache.json").is_file():
+                facts = {"autoencoder": self.name, **self.facts, "what": self.what, "images": len(self.ids)}
+                text = json.dumps({**facts, "of": self.whose}, indent=1, ensure_ascii=False)
+                _put(self.folder / "cache.json", text.encode())
+            _put(self._file(index, self.folder), data)
+        except OSError as problem:
+            raise D2CError(
+                f"the latents of {self.whose} cannot be kept in {self.folder} ({problem.strerror}): make room there; "
+                "the same command then goes on"
+            ) from None
+
+    def fill(self, sample_ids: np.ndarray, into: Mapping[str, np.ndarray]) -> None:
+        """Copy the latents of these images, in this order, into arrays [n, c, h, w] by name.
+
+        Raises D2CError when a shard is missing or an image is not of this set.
+        """
+        rows = np.minimum(np.searchsorted(self.ids, sample_ids), len(self.ids) - 1)
+        if np.any(self.ids[rows] != sample_ids):
+            raise D2CError(f"{self.whose} has no image {sample_ids[self.ids[rows] != sample_ids][0]}")
+        order = np.argsort(rows, kind="stable")
+        for index, shard in enumerate(self.shards):
+            first, last = np.searchsorted(rows[order], [shard.start, shard.stop])
+            if first == last:
+                continue
+            there, places = self.read(index), order[first:last]
+            if there is None:
+                raise D2CError(f"shard {index} of {self.folder} is missing or damaged: start again, it is made anew")
+            for key, array in into.items():
+                array[places] = there[key][rows[places] - shard.start]
+
+    def sweep(self) -> None:
+        """Remove what killed processes had begun to write."""
+        for file in self.folder.glob(".*.writing"):
+            with contextlib.suppress(OSError):
+                if time.time() - file.stat().st_mtime > ABANDONED:
+                    file.unlink()
+
+    def _types(self, what: str) -> dict[str, str]:
+        return {**dict.fromkeys(LATENTS[what], "F16"), **BESIDE}
+
+    def _shapes(self, index: int, what: str) -> dict[str, tuple[int, ...]]:
+        n = len(self.shards[index])
+        return {**dict.fromkeys(LATENTS[what], (n, *self.shape)), **dict.fromkeys(BESIDE, (n,))}
+
+    def _fits(self, index: int, what: str, arrays: Mapping[str, np.ndarray]) -> bool:
+        types, shard = self._types(what), self.shards[index]
+        return {key: (a.shape, a.dtype) for key, a in arrays.items()} == {
+            key: (shape, np.dtype(TYPES[types[key]])) for key, shape in self._shapes(index, what).items()
+        } and np.array_equal(arrays["sample_ids"], self.ids[shard.start : shard.stop])
+
+    def _whole(self, index: int, folder: Path, what: str) -> bool:
+        shard, types = self.shards[index], self._types(what)
+        expected = {key: (types[key], list(shape)) for key, shape in self._shapes(index, what).items()}
+        try:
+            with safe_open(self._file(index, folder), framework="numpy") as file:
+                parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 – it is no dict
+                there = {key: (part.get_dtype(), part.get_shape()) for key, part in parts.items()}
+                ids = self.ids[shard.start : shard.stop]
+                return there == expected and np.array_equal(file.get_tensor("sample_ids"), ids)
+        except DAMAGED:
+            return False
+
+    def _file(self, index: int, folder: Path) -> Path:
+        return folder / f"{index:06d}.safetensors"
+
+
+def encode(
+    dataset: Artifact,
+    autoencoder: Autoencoder,
+    image_size: int,
+    what: str,
+    device: torch.device | str,
+    precision: str,
+    batch: int = 0,
+    *,
+    rank: int = 0,
+    world: int = 1,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Latents:
+    """Make the shards that are missing, of those whose index is `rank` modulo `world`, and give the cache.
+
+    Images are read ahead of the device and shards written behind it; stopping loses at most two shards.
+    Raises D2CError when an image cannot be read, has no finite latent, or the disk is full.
+    """
+    latents = Latents(dataset, autoencoder, image_size, what, precision)
+    latents.sweep()
+    ours = range(rank, len(latents.shards), world)
+    todo = [index for index in latents.missing() if index in ours]
+    total, left = (sum(len(latents.shards[i]) for i in indices) for indices in (ours, todo))
+    progress = progress or Progress(None, quiet=True)
+    progress.stage("encode", total=total, unit="image", done=total - left)
+    if not todo:
+        return latents
+    device = torch.device(device)
+    batch = batch or auto_batch(device, image_size)
+    step = max(1, SLAB_BYTES // (3 * image_size**2) // batch) * batch
+    cut = {i: list(_cut(latents.shards[i], step)) for i in todo}
+    slabs = (latents.ids[rows.start : rows.stop] for parts in cut.values() for rows in parts)
+    pin = str(device) if device.type == "cuda" else False
+    writing: Future[None] | None = None
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
+        contextlib.closing(load(latents.images, slabs, image_size, 3, workers=workers, pin=pin, jpeg=True)) as coming,
+    ):
+        for index, parts in cut.items():
+            made: list[dict[str, np.ndarray]] = []
+            for _ in parts:
+                slab = next(coming)
+
+                def name(row: int, ids: np.ndarray = slab.sample_ids) -> str:
+                    return latents.images.named(int(ids[row]))
+
+                found = encode_images(autoencoder, slab.images, what, device, precision, batch, name=name)
+                made.append({**found, "sample_ids": slab.sample_ids, "jpeg_bytes": slab.jpeg_bytes})  # type: ignore[dict-item]
+                progress.advance(len(slab.images))
+            if writing is not None:
+                writing.result()
+            whole = {key: np.concatenate([part[key] for part in made]) for key in made[0]}
+            writing = writer.submit(latents.write, index, whole)
+        if writing is not None:
+            writing.result()
+    return latents
+
+
+def _cut(rows: range, step: int) -> Iterator[range]:
+    return (rows[start : start + step] for start in range(0, len(rows), step))
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
+    value = 0
+    for key in sorted(arrays):
+        value = zlib.crc32(np.ascontiguousarray(arrays[key]).reshape(-1).view(np.uint8).data, value)
+    return f"{value:08x}"
+
+
+def _put(file: Path, data: bytes) -> None:
+    """Written beside, flushed, renamed: a file that is there is whole."""
+    beside = file.with_name(f".{file.stem}.{secrets.token_hex(6)}.writing")
+    try:
+        with beside.open("wb") as handle:
+            handle.write(data)
+            handle.flush()
+            os.fsync(handle.fileno())
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
