@@ -35,11 +35,8 @@ class Entry:
     """One image of a source. `problem` is set where it is known to be unusable before it is read.
 
     `label` is the source's own: a class folder's name, or a column's value. `size` is in bytes, −1 unknown.
-<<<<<<< HEAD
     `caption` is None where the source has no captions, empty where this image has none.
-=======
     `file` and `offset` [bytes] say where it lies below the source's root, unless in a file called like its key.
->>>>>>> data
     """
 
     key: str
@@ -47,12 +44,9 @@ class Entry:
     split: str = ""
     size: int = -1
     problem: str = ""
-<<<<<<< HEAD
     caption: str | None = None
-=======
     file: str = ""
     offset: int = 0
->>>>>>> data
 
 
 Read = Callable[[], bytes]
