@@ -14,7 +14,7 @@ from d2c.artifacts import Artifact
 from d2c.errors import D2CError
 from d2c.explore import aggregates, compare
 from d2c.score.scorers import known, locate
-from d2c.score.verb import check_fit
+from d2c.score.verb import targets_of
 from d2c.score.weighting import error_weights
 from d2c.select import Ranking
 
@@ -139,7 +139,9 @@ def misfit(scorer: str, dataset: Artifact) -> str:
 
     def make() -> str:
         try:
-            check_fit(locate(scorer, state.workspace()), dataset)
+            found = locate(scorer, state.workspace())
+            if found.described:  # else scoring fetches it, and says then whether it fits
+                targets_of(found, dataset)
         except D2CError as problem:
             return str(problem)
         return ""

@@ -101,7 +101,7 @@ def describe(place: Path) -> Folder:
     names = (index or {}).get("id2label") or {}
     classes = tuple(str(names[key]) for key in sorted(names, key=int)) if isinstance(names, dict) else ()
     config = _config(folder, str(autoencoder or ""))
-    return Folder(folder, config, classes if len(classes) == config.num_classes else (), _licence(place))
+    return Folder(folder, config, classes if len(classes) == config.num_classes else (), licence(place))
 
 
 def refuse_pipeline(kind: str, place: Path | str) -> None:
@@ -240,7 +240,7 @@ def _read(file: Path) -> dict[str, Any]:
     return found
 
 
-def _licence(place: Path) -> str:
+def licence(place: Path) -> str:
     """What the model card's header names as its licence, or ""."""
     try:
         lines = (place / "README.md").read_text(errors="replace").splitlines()[:60]

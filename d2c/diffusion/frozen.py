@@ -7,7 +7,8 @@ The same numbers as `DiT.forward` with one time for the whole batch, up to the a
 - A block adds the branch that the one before it left over, so that sum, norm and modulation are one pass when compiled.
 - The GELU is in the epilogue of its matrix product where the library has one (CUDA).
 - Only the channels that are read are computed: a learnt variance is left out of the last layer.
-- precision "fp8" multiplies e4m3 matrices with a scale a row (Hopper and later); norms, attention and sums stay bf16.
+- In precision "fp8" the products of the blocks multiply e4m3 matrices (Hopper and later), each with one scale for its
+  weights and one for its input, which is told what it reaches before (`observe`, `quantise`); the rest stays bf16.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from d2c.errors import UsageError
 
 PRECISIONS = ("fp32", "bf16", "fp8")
 E4M3_MAX = 448.0
+HEADROOM = 2.0  # of an fp8 scale over what its input was seen to reach; e4m3 loses nothing by it
 
 
 class FrozenDiT:
@@ -46,7 +48,7 @@ class FrozenDiT:
             )
             self._patches = self._cast(model.x_embedder.proj.weight.flatten(1), model.x_embedder.proj.bias)
             self._positions = model.pos_embed.to(device, self.dtype)
-            self._blocks = [_pack(block, self) for block in model.blocks]
+            self._blocks = [_pack(block, self) for block in model.blocks if isinstance(block, Block)]
             self._last = self._cast(*self._read_channels(model.final_layer.linear))
         self._time, self._label = model.t_embedder.to(device), model.y_embedder.to(device)
         self.uncompile()
@@ -68,12 +70,39 @@ class FrozenDiT:
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         """The path's prediction (N, C, H, W) in fp32, at x (N, C, H, W) under modulations (N, (6·depth + 2)·D)."""
-        h, branch, gate = self._stem(x), None, None
+        h: Tensor = self._stem(x)
+        branch: Tensor | None = None
+        gate: Tensor | None = None
         wide = 6 * self.config.width
         for i, block in enumerate(self._blocks):
             h, branch, gate = self._block(h, branch, gate, rows[:, i * wide : (i + 1) * wide], block)
+        assert branch is not None  # a model has blocks
+        assert gate is not None
         out: Tensor = self._head(h, branch, gate, rows[:, len(self._blocks) * wide :])
         return out
+
+    def observe(self, x: Tensor, rows: Tensor) -> Tensor:
+        """How large the inputs of each block's four matrix products get here: (depth, 4), fp32."""
+        h, branch, gate = self._embed(x), None, None
+        wide, reach = 6 * self.config.width, []
+        for i, block in enumerate(self._blocks):
+            seen: list[Tensor] = []
+            h, branch, gate = _block(h, branch, gate, rows[:, i * wide : (i + 1) * wide], block, seen)
+            reach.append(torch.stack([inputs.abs().amax().float() for inputs in seen]))
+        return torch.stack(reach)
+
+    def quantise(self, reach: Tensor) -> None:
+        """Multiply in e4m3 from now on, with input scales for what was observed, (depth, 4)."""
+        self._blocks = [
+            block._replace(
+                gelu=False,
+                qkv=_eight(block.qkv, own[0]),
+                proj=_eight(block.proj, own[1]),
+                fc1=_eight(block.fc1, own[2]),
+                fc2=_eight(block.fc2, own[3]),
+            )
+            for block, own in zip(self._blocks, reach.to(self.device), strict=True)
+        ]
 
     def _embed(self, x: Tensor) -> Tensor:
         n, c, p, grid = x.shape[0], x.shape[1], self.config.patch, self.config.grid
@@ -94,7 +123,8 @@ class FrozenDiT:
         return linear.weight[kept], linear.bias[kept]
 
     def _cast(self, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        assert bias is not None
+        if bias is None:  # none of a DiT's layers; `nn.Linear` allows it
+            bias = torch.zeros(len(weight))
         return weight.to(self.device, self.dtype).contiguous(), bias.to(self.device, self.dtype)
 
 
@@ -116,46 +146,51 @@ def _pack(block: Block, frozen: FrozenDiT) -> _Block:
     norms = [
         frozen._cast(m.weight, m.bias) for m in (block.attn.q_norm, block.attn.k_norm) if isinstance(m, nn.LayerNorm)
     ]
-    fused = frozen.precision == "bf16" and frozen.device.type == "cuda"
+    fused = frozen.precision != "fp32" and frozen.device.type == "cuda"
     return _Block(block.attn.heads, fused, qkv, proj, fc1, fc2, tuple(tensor for norm in norms for tensor in norm))
 
 
 def _linear(module: nn.Linear, frozen: FrozenDiT) -> tuple[Tensor, ...]:
-    """(weight, bias), or (e4m3 weight, bias, scale of each row)."""
-    weight, bias = frozen._cast(module.weight, module.bias)
-    if frozen.precision != "fp8":
-        return weight, bias
-    scale = weight.float().abs().amax(1, keepdim=True).clamp_min(1e-12) / E4M3_MAX  # (out, 1)
-    return (weight.float() / scale).to(torch.float8_e4m3fn), bias, scale.T.contiguous()
+    return frozen._cast(module.weight, module.bias)
+
+
+def _eight(linear: tuple[Tensor, ...], reach: Tensor) -> tuple[Tensor, ...]:
+    """(e4m3 weight, bias, its scale, the scale of its input) from (weight, bias) and the input's largest size."""
+    weight, bias = linear
+    scale = weight.float().abs().amax().clamp_min(1e-12) / E4M3_MAX
+    return (weight.float() / scale).to(torch.float8_e4m3fn), bias, scale, reach.float() * HEADROOM / E4M3_MAX
 
 
 def _apply(tokens: Tensor, linear: tuple[Tensor, ...], gelu: bool = False) -> Tensor:
     """(…, in) → (…, out)."""
-    if len(linear) == 3:
-        weight, bias, scale = linear
-        flat = tokens.reshape(-1, tokens.shape[-1])
-        own = flat.abs().amax(1, keepdim=True).float().clamp_min(1e-12) / E4M3_MAX  # (N·T, 1)
-        eight = (flat.float() / own).to(torch.float8_e4m3fn)
+    if len(linear) == 2 and not gelu:
+        return F.linear(tokens, *linear)
+    flat = tokens.reshape(-1, tokens.shape[-1])
+    if len(linear) == 2:
+        weight, bias = linear
+        out = torch._addmm_activation(bias, flat, weight.T, use_gelu=True)
+    else:
+        weight, bias, scale, own = linear
+        eight = (flat.float() / own).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn)
         out = torch._scaled_mm(
             eight, weight.T, scale_a=own, scale_b=scale, bias=bias, out_dtype=torch.bfloat16, use_fast_accum=True
         )
-        return out.reshape(*tokens.shape[:-1], -1)
-    weight, bias = linear
-    if gelu:
-        flat = tokens.reshape(-1, tokens.shape[-1])
-        return torch._addmm_activation(bias, flat, weight.T, use_gelu=True).reshape(*tokens.shape[:-1], -1)
-    return F.linear(tokens, weight, bias)
+    return out.reshape(*tokens.shape[:-1], -1)
 
 
 def _block(
-    h: Tensor, branch: Tensor | None, gate: Tensor | None, rows: Tensor, block: _Block
+    h: Tensor, branch: Tensor | None, gate: Tensor | None, rows: Tensor, block: _Block, seen: list[Tensor] | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The residual stream (N, T, D), the branch still to be added and its gate, after one more block."""
+    """The residual stream (N, T, D), the branch still to be added and its gate, after one more block.
+
+    `seen` takes the inputs of the four matrix products.
+    """
     shift1, scale1, gate1, shift2, scale2, gate2 = rows[:, None].chunk(6, dim=-1)
-    if branch is not None:
+    if branch is not None and gate is not None:
         h = h + gate * branch
     n, tokens, width = h.shape
-    qkv = _apply(modulate(_norm(h), shift1, scale1), block.qkv)
+    outer = modulate(_norm(h), shift1, scale1)
+    qkv = _apply(outer, block.qkv)
     q, k, v = qkv.reshape(n, tokens, 3, block.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)  # (N, heads, T, D/heads)
     if block.norms:
         wq, bq, wk, bk = block.norms
@@ -163,8 +198,10 @@ def _block(
     mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(n, tokens, width)
     h = h + gate1 * _apply(mixed, block.proj)
     inner = modulate(_norm(h), shift2, scale2)
-    inner = _apply(inner, block.fc1, gelu=True) if block.gelu else F.gelu(_apply(inner, block.fc1), approximate="tanh")
-    return h, _apply(inner, block.fc2), gate2
+    wide = _apply(inner, block.fc1, gelu=True) if block.gelu else F.gelu(_apply(inner, block.fc1), approximate="tanh")
+    if seen is not None:
+        seen += [outer, mixed, inner, wide]
+    return h, _apply(wide, block.fc2), gate2
 
 
 def _norm(h: Tensor) -> Tensor:

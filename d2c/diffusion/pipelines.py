@@ -130,6 +130,14 @@ def fetch(reference: Path | str, *, quiet: bool = False) -> Path:
     return here
 
 
+def of_text(folder: Path) -> bool:
+    """Whether a folder holds a text-to-image pipeline that can score."""
+    try:
+        return json.loads((folder / INDEX).read_text()).get("_class_name") in KINDS
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def kind_of(folder: Path) -> str:
     """The pipeline class that a folder names. Raises D2CError when it names none, or one that is not known."""
     kind = read_json(folder / INDEX).get("_class_name")

@@ -11,15 +11,17 @@ does not depend on batch, order, shard, process or resume.
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from d2c.errors import D2CError
+from d2c.progress import Progress
 from d2c.score import grid as grids
 from d2c.score.grid import Grid
-from d2c.score.judges import Judge, Targets
+from d2c.score.judges import ClassJudge, Judge, Targets
 
 #: tokens in a forward pass to begin with: a GPU is full from about so many, a CPU's caches are.
 TOKENS = {"cuda": 1 << 16, "cpu": 1 << 13}
@@ -64,23 +66,54 @@ class Estimator:
             self._banks[number] = noise_bank(self.seed, number, self.count, self.shape).to(self.device)
         return self._banks[number]
 
-    def errors(self, x: np.ndarray | Tensor, targets: Targets, bank: int = 0, *, null: bool = False) -> np.ndarray:
+    def errors(
+        self,
+        x: np.ndarray | Tensor,
+        targets: Targets,
+        bank: int = 0,
+        *,
+        null: bool = False,
+        progress: Progress | None = None,
+    ) -> np.ndarray:
         """Errors in the path's own weighting, float32 [n, K].
 
         x [n, C, S, S]: uint8 pixels, or latents as they are; targets: n classes or captions, which `null` puts aside.
-        Raises D2CError when not even one image fits into the device's memory.
+        `progress` is advanced batch by batch. Raises D2CError when not even one image fits into the device's memory.
         """
-        return self._errors(x, targets, self.timesteps, self.bank(bank), null)
+        return self._errors(x, targets, self.timesteps, self.bank(bank), null, progress)
 
     def pilot(self, x: np.ndarray | Tensor, targets: Targets) -> np.ndarray:
         """Errors [n, G] at the pilot's G timesteps, each under one and the same noise of a bank of its own."""
+        times, noise = self._pilot()
+        return self._errors(x, targets, times, noise, False, None)
+
+    @torch.inference_mode()
+    def observe(self, x: np.ndarray | Tensor, targets: Targets) -> Tensor:
+        """What an fp8 `ClassJudge` must be told, from the pilot's inputs: the largest of each, (depth, 4)."""
+        assert isinstance(self.judge, ClassJudge)
+        z, (times, noise) = self._model_input(torch.as_tensor(x)), self._pilot()
+        condition, path = self.judge.prepare(targets), self.judge.path
+        found = [
+            self.judge.observe(path.interpolate(z, eps.expand_as(z), t[None]), t[None], condition)
+            for t, eps in zip(times.to(self.device), noise, strict=True)
+        ]
+        return torch.stack(found).amax(0)
+
+    def _pilot(self) -> tuple[Tensor, Tensor]:
+        """The pilot's timesteps [G] and its noise [G, C, S, S]."""
         noise = noise_bank(self.seed, PILOT_BANK, 1, self.shape).to(self.device)
         places = torch.from_numpy(grids.uniform(grids.TIMES).places)
-        return self._errors(x, targets, self.judge.path.at(places), noise.expand(grids.TIMES, *self.shape), False)
+        return self.judge.path.at(places), noise.expand(grids.TIMES, *self.shape)
 
     @torch.inference_mode()
     def _errors(
-        self, x: np.ndarray | Tensor, targets: Targets, timesteps: Tensor, noise: Tensor, null: bool
+        self,
+        x: np.ndarray | Tensor,
+        targets: Targets,
+        timesteps: Tensor,
+        noise: Tensor,
+        null: bool,
+        progress: Progress | None,
     ) -> np.ndarray:
         x = torch.as_tensor(x)
         rows, start = [torch.empty(0, len(timesteps), device=self.device)], 0
@@ -88,6 +121,8 @@ class Estimator:
             stop = min(start + self.batch, len(x))
             try:
                 rows.append(self._batch(x[start:stop], targets[start:stop], timesteps, noise, null))
+                if progress is not None:
+                    progress.advance(stop - start)
                 start = stop
             except torch.OutOfMemoryError:
                 if self.batch == 1:
@@ -105,8 +140,7 @@ class Estimator:
             fill = np.minimum(np.arange(self.batch), count - 1)
             x = x[torch.from_numpy(fill)]
             targets = targets[fill] if isinstance(targets, np.ndarray) else [targets[i] for i in fill]
-        z = x.to(self.device, non_blocking=True)
-        z = z.float() / 127.5 - 1 if z.dtype == torch.uint8 else z.float()
+        z = self._model_input(x)
         condition = self.judge.null(len(z)) if null else self.judge.prepare(targets)
         path, table = self.judge.path, []
         with self.busy:
@@ -116,18 +150,24 @@ class Estimator:
                 table.append(path.squared_error(out, z, eps, t[None]))  # fp32 [B]
         return torch.stack(table, dim=1)[:count]
 
+    def _model_input(self, x: Tensor) -> Tensor:
+        """On the device in fp32: pixels to [−1, 1], latents as they are."""
+        z = x.to(self.device, non_blocking=True)
+        return z.float() / 127.5 - 1 if z.dtype == torch.uint8 else z.float()
+
 
 class Stopwatch:
     """Seconds for which the device had our work: spans between CUDA events, read when asked; elsewhere nothing."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
-        self._spans: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._spans: list[tuple[Any, Any]] = []
         self._total = 0.0
 
     def __enter__(self) -> None:
         if self._cuda:
-            span = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            event: Any = torch.cuda.Event
+            span = event(enable_timing=True), event(enable_timing=True)
             span[0].record()
             self._spans.append(span)
 

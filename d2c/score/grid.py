@@ -55,7 +55,7 @@ def density(errors: np.ndarray, labels: np.ndarray, alpha: np.ndarray, sigma: np
         spreads.append(spread / spread.mean())
     found = np.maximum(spreads[0], V_SHARE * spreads[1])
     # Rounded, so that the last bits of another machine's arithmetic do not move the times.
-    return np.round(np.maximum(found, FLOOR * found.mean()), 2) + 0.01
+    return np.asarray(np.round(np.maximum(found, FLOOR * found.mean()), 2) + 0.01)
 
 
 def tuned(mass: np.ndarray, count: int) -> Grid:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 from d2c.attach.weights import fetch, source_of
+from d2c.diffusion import pipelines
 from d2c.diffusion.diffusers_dit import CONFIG, INDEX, VAE_WEIGHTS, WEIGHTS, describe, refuse_pipeline, shards
 from d2c.errors import D2CError, UsageError
 
@@ -48,6 +49,11 @@ def fetch_folder(repository: str) -> Path:
     first = get(INDEX, CONFIG)
     folder, inside = first.parent, ""
     at = source_of(first, given=False) if "@" in source_of(first, given=False) else repository  # all of one commit
+    if first.name == INDEX and pipelines.of_text(folder):
+        if not known:
+            with contextlib.suppress(D2CError):  # for the licence
+                get("README.md")
+        return pipelines.fetch(f"{SCHEME}{repository}")
     if first.name == INDEX:
         refuse_pipeline(str(json.loads(first.read_text()).get("_class_name", "")), f"{SCHEME}{repository}")
         inside = "transformer/"

@@ -25,7 +25,11 @@ class Judge(Protocol):
     side: int
     tokens: int
     work: float  # multiply-adds of one evaluation, about
-    fixed_batch: bool  # whether every batch should have one shape
+
+    @property
+    def fixed_batch(self) -> bool:
+        """Whether every batch should have one shape."""
+        ...
 
     def prepare(self, targets: Targets) -> Any:
         """The condition of n images: classes int64 [n], or captions."""
@@ -66,8 +70,7 @@ class ClassJudge:
 
     def ask(self, x_t: Tensor, t: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
         """See `Judge.ask`. Without a compiler on the machine the model runs as it is: slower, the same."""
-        classes, at = condition
-        rows = self.frozen.condition(t, classes)[at]
+        rows = self._rows(t, condition)
         try:
             return self.frozen(x_t, rows)
         except RuntimeError as problem:
@@ -75,6 +78,14 @@ class ClassJudge:
                 raise
             self.frozen.uncompile()
             return self.frozen(x_t, rows)
+
+    def observe(self, x_t: Tensor, t: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
+        """What fp8 must be told, see `FrozenDiT.observe`."""
+        return self.frozen.observe(x_t, self._rows(t, condition))
+
+    def _rows(self, t: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
+        classes, at = condition
+        return self.frozen.condition(t, classes)[at]
 
 
 class TextJudge:

@@ -32,7 +32,7 @@ def part_file(folder: Path, index: int) -> Path:
 
 def write_part(file: Path, sample_ids: np.ndarray, columns: Mapping[str, np.ndarray], again: np.ndarray) -> None:
     """Write one part, whole or not at all. `again` bool [n] says which rows the second bank's arrays are of."""
-    arrays: dict[str, pa.Array] = {"sample_id": pa.array(sample_ids, pa.int64())}
+    arrays: dict[str, Any] = {"sample_id": pa.array(sample_ids, pa.int64())}
     for name, values in columns.items():
         if name.endswith("_b"):
             whole = np.zeros((len(again), values.shape[1]), np.float32)
@@ -151,10 +151,11 @@ def _map(file: Path, base: int, entry: Mapping[str, Any], mode: str) -> np.ndarr
     dtype, shape = _TYPES[entry["dtype"]], tuple(entry["shape"])
     if not int(np.prod(shape)):
         return np.zeros(shape, dtype)
-    return np.memmap(file, dtype, mode, base + int(entry["data_offsets"][0]), shape)  # type: ignore[call-overload]
+    start = base + int(entry["data_offsets"][0])
+    return np.memmap(file, dtype, mode, start, shape)  # type: ignore[call-overload,no-any-return]
 
 
-def _lists(values: np.ndarray, absent: np.ndarray | None) -> pa.Array:
+def _lists(values: np.ndarray, absent: np.ndarray | None) -> Any:
     flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
     mask = None if absent is None else pa.array(absent)
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=mask)

@@ -28,6 +28,14 @@ def within_class(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> dict[int, 
     return {c: r for c, r in found.items() if r is not None}
 
 
+def centred(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Values minus the mean of their class: float64 [n]."""
+    out = np.asarray(values, np.float64).copy()
+    for c in np.unique(labels):
+        out[labels == c] -= out[labels == c].mean()
+    return out
+
+
 def rank_shift(a: np.ndarray, b: np.ndarray, labels: np.ndarray) -> float | None:
     """How far an image moves in its class's ranking from a to b: mean share of the class, 0 to about 1/3.
 
@@ -48,8 +56,7 @@ def drawn(sample_ids: np.ndarray, labels: np.ndarray, per_class: int, seed: int)
     Those of least hash of (seed, sample_id): the draw does not depend on the order of the rows, and a
     larger one holds a smaller one.
     """
-    keys = _hash(sample_ids, seed)
-    order = np.lexsort((sample_ids, keys, labels))
+    order = np.lexsort((sample_ids, keys(sample_ids, seed), labels))
     sorted_labels = labels[order]
     start = np.searchsorted(sorted_labels, sorted_labels)  # where each row's class begins
     chosen = np.zeros(len(labels), bool)
@@ -57,8 +64,11 @@ def drawn(sample_ids: np.ndarray, labels: np.ndarray, per_class: int, seed: int)
     return chosen
 
 
-def _hash(ids: np.ndarray, seed: int) -> np.ndarray:
-    """SplitMix64's finaliser over id and seed: uint64, the same on every machine."""
+def keys(ids: np.ndarray, seed: int) -> np.ndarray:
+    """A hash of each id and the seed, uint64: by it images are drawn whatever their order, the same on every machine.
+
+    SplitMix64's finaliser.
+    """
     start = (seed * 0xD1B54A32D192ED03 + 0x9E3779B97F4A7C15) % 2**64
     z = ids.astype(np.uint64) + np.uint64(start)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

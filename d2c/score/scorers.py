@@ -4,7 +4,7 @@
     dit-xl-2-256                    a released checkpoint (`d2c.diffusion.pretrained`), downloaded when first used
     runs/NAME                       a run of this workspace
     FILE.safetensors, .pt, .pth     a checkpoint of d2c, or a foreign one in DiT's layout with its convention
-    FOLDER, hf:ORG/NAME             diffusers' DiTTransformer2DModel or DiTPipeline
+    FOLDER, hf:ORG/NAME             diffusers' DiTTransformer2DModel or DiTPipeline, or a text-to-image pipeline
 
 `locate` says what is meant and downloads nothing, `Located.ready` fetches what is missing, `open_scorer` loads.
 Free of torch until then.
@@ -24,8 +24,9 @@ from tqdm import tqdm
 
 from d2c import download
 from d2c.artifacts import Artifact, Workspace
-from d2c.diffusion import diffusers_dit, shapes
+from d2c.diffusion import diffusers_dit, pipelines, shapes
 from d2c.diffusion.config import METADATA, ModelConfig, read_header
+from d2c.diffusion.pipelines import Text2ImageConfig
 from d2c.diffusion.pretrained import RELEASES, Release
 from d2c.errors import D2CError, UsageError
 
@@ -46,7 +47,7 @@ class Located:
     """A scorer's weights. `name` says which it is without saying where; `path` is a file, or a diffusers folder.
 
     `source` says where it comes from: an address, `file NAME`, a hub's ORG/NAME@COMMIT. `licence` is empty where
-    nobody states one. `kind` "class" is a model conditioned on classes.
+    nobody states one. `kind` is "class" for a model conditioned on classes, "text" for one conditioned on captions.
     """
 
     name: str
@@ -62,23 +63,27 @@ class Located:
     @property
     def here(self) -> bool:
         """Whether the weights are on this machine, so that `ready` has nothing to fetch."""
+        if self.kind == "text":
+            return pipelines.find(self.path) is not None
         return diffusers_dit.is_whole(self.path) if self.hub else self.path.exists()
 
     @property
     def described(self) -> bool:
         """Whether `config` can be told now: false for a hub's repository of which nothing is here yet."""
-        return not self.hub or diffusers_dit.has_model(self.path)
+        return not self.hub or self.kind == "text" or diffusers_dit.has_model(self.path)
 
     @property
     def config(self) -> ModelConfig:
         """What the model is made of: a release's is known before the file is here.
 
-        Raises D2CError for a file that is no DiT or SiT, or does not say its convention.
+        Raises D2CError for a file that is no DiT or SiT, or does not say its convention, and for kind "text".
         """
         if self.release is not None:
             return self.release.config
         if not self.described:
             raise D2CError(f"{self.name} is not here yet, so nothing can be said of it: scoring with it fetches it")
+        if self.kind == "text":
+            raise D2CError(f"scorer {self.name} is told captions: give one that is told classes")
         if self.path.is_dir():
             return diffusers_dit.describe(self.path).config
         if _is_ours(self.path):
@@ -90,8 +95,15 @@ class Located:
             raise type(problem)(said if str(self.path) in said else f"{self.path}: {said}") from None
 
     @property
+    def model(self) -> ModelConfig | Text2ImageConfig:
+        """What the model is made of, of either kind."""
+        return pipelines.config_of(self.path) if self.kind == "text" else self.config
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of its classes by label, or () for a checkpoint that does not say."""
+        if self.kind == "text":
+            return ()
         if self.path.is_dir():
             return diffusers_dit.describe(self.path).classes
         if not self.path.is_file() or not _is_ours(self.path):
@@ -109,6 +121,8 @@ class Located:
                 f"the weights of scorer {self.name} are not here yet: scoring with it (d2c score) fetches them, and so "
                 "does Located.ready"
             )
+        if self.kind == "text":
+            return pipelines.digest_of_pipeline(self.path)
         if self.path.is_file():
             return download.digest(self.path)
         files = diffusers_dit.weight_files(diffusers_dit.describe(self.path).place)
@@ -151,7 +165,7 @@ def locate(
 
     `weights` is a local file in place of a release's download; `path` the convention (dit, sit or repa) of a
     foreign checkpoint, which nothing in the file tells. Raises D2CError listing what there is when nothing fits,
-    for a run that is a classifier and for a text-to-image pipeline, and UsageError for options that do not go
+    and for a run that is a classifier, and UsageError for options that do not go
     with the scorer.
     """
     text = str(reference)
@@ -184,6 +198,8 @@ def _named(reference: Artifact | Path | str, workspace: Workspace | Path | str |
                 raise D2CError(f"no scorer at {file}: give a path to a .safetensors, a run, or a shipped name")
             convention = "" if _is_ours(file) else path
             return Located(file.stem, file, source=f"file {file.name}", convention=convention)
+        if pipelines.of_text(file):
+            return Located(file.name, file, kind="text", source=f"folder {file.name}")
         if diffusers_dit.is_folder(file):
             found = diffusers_dit.describe(file)
             return Located(file.name, file, licence=found.licence, source=f"folder {file.name}")
@@ -249,6 +265,9 @@ def _on_hub(repository: str, folder: Path | None) -> Located:
     name, licence, source = SCHEME + repository, "", f"https://huggingface.co/{repository.partition('@')[0]}"
     if folder is None:
         return Located(name, Path(name), source=source, hub=repository)
+    if pipelines.of_text(folder):
+        source = source_of(folder / pipelines.INDEX, given=False)
+        return Located(name, folder, kind="text", licence=diffusers_dit.licence(folder), source=source, hub=repository)
     if diffusers_dit.has_model(folder):
         licence = diffusers_dit.describe(folder).licence
     source = source_of(folder / diffusers_dit.CONFIG, given=False)

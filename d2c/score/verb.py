@@ -4,31 +4,64 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure, option, recipe_of
-from d2c.diffusion.config import ModelConfig
 from d2c.errors import D2CError
+from d2c.score.grid import GRIDS
+from d2c.score.labels import fit
 from d2c.score.scorers import Located, locate
 from d2c.score.weighting import WEIGHTINGS
+from d2c.team import Team, gather
+
+if TYPE_CHECKING:
+    from d2c.score.stream import Job
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoreConfig:
     """How difficulty is measured. K = 8: the ranking a budget needs is no finer (see the reliability)."""
 
-    scorer: str = option("digits", "Frozen model: a shipped scorer, a run, or a path to .safetensors")
+    scorer: str = option(
+        "digits", "Frozen model: a shipped scorer, a release, a run, a file, a diffusers folder or hf:"
+    )
     evaluations: int = option(8, "Timesteps K at which each image is judged", minimum=1, maximum=1000)
     weighting: str = option("eps", "Quantity whose squared error counts", choices=WEIGHTINGS)
+    contrast: bool = option(False, "Score what the class (or caption) explains: s(x, c) − s(x, ∅); twice the cost")
+    grid: str = option(
+        "pilot", "Timesteps: where a pilot finds images to differ, or uniform", choices=GRIDS, advanced=True
+    )
     seed: int = option(0, "Seed of the shared noise", minimum=0, advanced=True)
     reliability_images: int = option(
         64, "Images per class scored twice to measure reliability; 0 = off", unit="images", minimum=0, advanced=True
     )
-    batch_size: int = option(0, "Images per forward pass; 0 = auto", minimum=0, identity=False, advanced=True)
-    workers: int = option(0, "Threads that decode images; 0 = auto", minimum=0, identity=False, advanced=True)
+    weights: str = option("", "A local file in place of a release's download", identity=False, advanced=True)
+    path: str = option(
+        "", "Convention of a foreign checkpoint: dit, sit or repa", choices=("", "dit", "sit", "repa"), advanced=True
+    )
+    autoencoder: str = option(
+        "", "Autoencoder in place of the one that the scorer names: a folder, a file or a hub's name", advanced=True
+    )
+    class_map: str = option(
+        "", "CSV or JSON that says which of the scorer's classes each class is", identity=False, advanced=True
+    )
+    keep_latents: bool = option(
+        True, "Keep latents beside the data set, for the next scorer", identity=False, advanced=True
+    )
+    batch_size: int = option(0, "Images per forward pass at most; 0 = found", minimum=0, identity=False, advanced=True)
+    workers: int = option(
+        0, "Processes or threads that decode images; 0 = auto", minimum=0, identity=False, advanced=True
+    )
     device: str = option("auto", "Where to run: auto, cpu, cuda, cuda:1 …", identity=False)
-    precision: str = option("auto", "Arithmetic of the forward pass", choices=("auto", "fp32", "bf16"), advanced=True)
+    precision: str = option(
+        "auto",
+        "Arithmetic of the forward pass; fp8 is held against bf16 before it is used",
+        choices=("auto", "fp32", "bf16", "fp8"),
+        advanced=True,
+    )
 
 
 def score(
@@ -43,39 +76,106 @@ def score(
 ) -> Artifact:
     """Score every image of a data set by a frozen diffusion model's denoising error. Higher = harder.
 
-    `parent` is a data set. Gives kind "scores":
+    `parent` is a data set; with captions, for a text-to-image scorer. Gives kind "scores":
     `scores.parquet`: sample_id int64, label int32, difficulty float32, rows by sample_id;
     `errors.safetensors`: errors float32 [N, K] (row i = row i of the table) in the scorer's own weighting
-    (metadata "weighting"), timesteps float32 [K] on its clock, alpha and sigma [K]; and of the second noise
-    bank errors_b float32 [n, K], sample_ids_b int64 [n].
-    Facts: images, evaluations, banks, weighting, scorer, reliability (mean over classes) and
-    reliability_by_class (Spearman between the banks within a class), rank_check, images_per_second.
+    (metadata "weighting"), with a contrast errors_null [N, K] of the null class; timesteps float32 [K] on its clock,
+    alpha, sigma and quadrature [K]; of the second noise bank errors_b float32 [n, K] (errors_null_b), sample_ids_b
+    int64 [n]; jpeg_bytes int32 [N] (of the cropped image at quality 90), total_variation float32 [N] (of what the
+    model sees).
+    Facts: images, evaluations, grid, weighting, contrast, scorer, autoencoder, reliability (mean over classes) and
+    reliability_by_class (Spearman between the banks within a class), rank_check, overlap, controls,
+    images_per_second, evaluations_per_second, idle_share, devices.
 
-    An interrupted call goes on after the last complete part. Another weighting of a table that is in the
-    workspace already costs no forward pass.
+    Started by torchrun or `accelerate launch`, each process scores its share of the shards on its own GPU; the result
+    is that of one process. An interrupted call goes on after the last complete shard, with any number of processes.
+    Another weighting of a table that is in the workspace already costs no forward pass.
     """
     if isinstance(parent, Artifact) and workspace is None:
         workspace = parent.workspace
     ws = Workspace.at(workspace)
     dataset = ws.resolve(parent, "datasets")
     config = configure(ScoreConfig, config, options)
-    scorer = locate(config.scorer, ws)
-    check_fit(scorer, dataset)
+    scorer = locate(config.scorer, ws, config.weights, config.path)
+    if scorer.described:
+        targets_of(scorer, dataset, config.class_map)  # before a download of gigabytes
+    with gather() as team:
+        if team.first:
+            scorer = scorer.ready(quiet)
+            team.wait()
+        else:
+            team.wait()
+            scorer, quiet = scorer.ready(quiet=True), True
+        job = _job(dataset, scorer, config, team)
+        if not team.first:
+            return _follow(ws, job, team)
+        return _lead(ws, job, config, team, name, force, quiet)
 
+
+def targets_of(scorer: Located, dataset: Artifact, class_map: str = "") -> np.ndarray | None:
+    """The scorer's class of each label, int64 [C]; None for a text-to-image scorer, which is told captions.
+
+    Raises D2CError when the scorer cannot judge this data set.
+    """
+    if scorer.kind == "text":
+        if not dataset.facts.get("captions"):
+            raise D2CError(
+                f"scorer {scorer.name} is told captions, datasets/{dataset.name} has none: ingest it with captions "
+                "(--caption-column, or IMAGE.txt beside each image)"
+            )
+        return None
+    return fit(scorer, dataset.json("classes.json"), class_map)
+
+
+def _job(dataset: Artifact, scorer: Located, config: ScoreConfig, team: Team) -> Job:
     from d2c.device import pick, precision
+    from d2c.score.stream import Job
 
-    device = pick(config.device)
-    resolved = precision(config.precision, device)
+    device = pick(team.device(config.device))
+    resolved = config.precision
+    if resolved != "fp8":
+        resolved = precision(config.precision, device)
+    elif scorer.kind == "text":
+        raise D2CError("fp8 is for DiT and SiT scorers: use --precision bf16")
+    elif device.type != "cuda":
+        raise D2CError(f"fp8 needs a GPU that multiplies it, not {device}: use --precision bf16")
+    return Job(
+        dataset=dataset,
+        scorer=scorer,
+        targets=targets_of(scorer, dataset, config.class_map),
+        autoencoder=config.autoencoder or scorer.model.autoencoder,
+        evaluations=config.evaluations,
+        grid=config.grid,
+        seed=config.seed,
+        contrast=config.contrast,
+        reliability_images=config.reliability_images,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        keep_latents=config.keep_latents,
+        device=device,
+        precision=resolved,
+    )
+
+
+def _lead(
+    ws: Workspace, job: Job, config: ScoreConfig, team: Team, name: str | None, force: bool, quiet: bool
+) -> Artifact:
+    """The first process: makes the artifact, and tells the others what it finds."""
 
     def write(build: Build) -> None:
         from d2c.score.table import write_scores
 
-        write_scores(build, dataset, scorer, config, device, resolved, None if force else twin)
+        write_scores(build, job, config.weighting, None if force else twin, team)
 
+    dataset, scorer = job.dataset, job.scorer
     parents = [dataset, *([scorer.run] if scorer.run else [])]
-    extra = {"scorer": scorer.name, "scorer_digest": scorer.digest, "precision": resolved}
+    extra: dict[str, Any] = {"scorer": scorer.name, "scorer_digest": scorer.digest, "precision": job.precision}
+    if job.targets is not None and not np.array_equal(job.targets, np.arange(scorer.config.num_classes)):
+        extra["targets"] = job.targets.tolist()
+    if config.autoencoder:
+        extra["autoencoder"] = _known(config.autoencoder)
     twin = _same_table(ws, {**recipe_of(config), **extra}, parents)
-    return produce(
+    made = produce(
         ws,
         "scores",
         config,
@@ -87,28 +187,28 @@ def score(
         force=force,
         quiet=quiet,
     )
+    team.tell({"made": made.name})
+    return made
 
 
-def check_fit(scorer: Located, dataset: Artifact) -> ModelConfig:
-    """The scorer's configuration. Raises D2CError when it cannot judge this data set's images."""
-    model, names = scorer.config, dataset.json("classes.json")
-    if model.num_classes != len(names):
-        raise D2CError(
-            f"scorer {scorer.name} knows {model.num_classes} classes, datasets/{dataset.name} has {len(names)}: "
-            "train a scorer on this data set (d2c train) and give its run"
-        )
-    if scorer.classes and list(scorer.classes) != list(names):
-        label = next(i for i, (a, b) in enumerate(zip(scorer.classes, names, strict=True)) if a != b)
-        raise D2CError(
-            f"scorer {scorer.name} was trained with {scorer.classes[label]!r} as class {label}, which is "
-            f"{names[label]!r} in datasets/{dataset.name}: train a scorer on this data set (d2c train) and give its run"
-        )
-    if model.autoencoder == "identity" and model.channels not in (1, 3):
-        raise D2CError(
-            f"scorer {scorer.name} takes {model.channels} channels, images have 1 or 3: "
-            "it was trained on latents, so its checkpoint must name the autoencoder"
-        )
-    return model
+def _follow(ws: Workspace, job: Job, team: Team) -> Artifact:
+    """Every other process: its share, when the first one says so."""
+    from d2c.score.table import assist
+
+    said = team.tell(None)
+    if "folder" in said:
+        assist(dataclasses.replace(job, precision=said["precision"]), Path(said["folder"]), team, quiet=True)
+        said = team.tell(None)
+    return ws.resolve(f"scores/{said['made']}", "scores")
+
+
+def _known(autoencoder: str) -> str:
+    """What identifies an autoencoder that was named: the hub's name, or a digest of the weights of a local one."""
+    if not Path(autoencoder.removeprefix("taef2:")).expanduser().exists():
+        return autoencoder
+    from d2c.diffusion.autoencoders import load, weights_digest
+
+    return weights_digest(load(autoencoder))
 
 
 def _same_table(ws: Workspace, recipe: dict[str, Any], parents: list[Artifact]) -> Artifact | None:

@@ -64,7 +64,7 @@ def scored(table: Mapping[str, np.ndarray], native: str, weighting: str, bank: s
     score = difficulty(table[f"errors{bank}"], weights, quadrature)
     null = table.get(f"errors_null{bank}")
     if null is not None:
-        return score - difficulty(null, weights, quadrature)
+        return np.asarray(score - difficulty(null, weights, quadrature))
     if weighting == "zscore":
         share = np.full(len(mean), 1 / len(mean)) if quadrature is None else quadrature
         return np.asarray(score - np.float32((mean * weights * share).sum()))

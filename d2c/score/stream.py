@@ -1,0 +1,279 @@
+"""decode → encode → score, shard by shard: what one process of a scoring does, alone or in a team."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+
+from d2c.artifacts import Artifact
+from d2c.data.latents import Latents
+from d2c.data.loader import Slab, load
+from d2c.data.shards import shards
+from d2c.data.store import Images, rows
+from d2c.diffusion.autoencoders import Autoencoder
+from d2c.diffusion.autoencoders import load as load_autoencoder
+from d2c.diffusion.encode import encode_images, total_variation
+from d2c.errors import D2CError
+from d2c.progress import Progress
+from d2c.score import grid as grids
+from d2c.score.estimator import Estimator
+from d2c.score.grid import Grid
+from d2c.score.judges import ClassJudge, Judge, Targets, TextJudge
+from d2c.score.parts import part_file, write_part
+from d2c.score.reliability import centred, drawn, keys, spearman
+from d2c.score.scorers import Located, open_scorer
+from d2c.team import Team
+
+SLAB_BYTES = 64 << 20  # decoded images handed over at once
+#: Multiply-adds of a whole job from which compiling (a quarter of a minute) pays on a GPU.
+COMPILE_FROM = 1e16
+AGREEMENT = 0.999  # of fp8 with bf16, Spearman within the class: the least for which fp8 is taken
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Job:
+    """What is to be scored, by what, how. `targets` int64 [C]: the scorer's class of each label, None for captions."""
+
+    dataset: Artifact
+    scorer: Located
+    targets: np.ndarray | None
+    autoencoder: str
+    evaluations: int
+    grid: str
+    seed: int
+    contrast: bool
+    reliability_images: int
+    batch_size: int
+    workers: int
+    keep_latents: bool
+    device: torch.device
+    precision: str
+
+
+class Stream:
+    """One process's part of a job, in the artifact's partial folder."""
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self.job, self.folder = job, folder
+        table = job.dataset.table("samples.parquet", ["sample_id", "label"])
+        self.ids, self.labels = table["sample_id"].to_numpy(np.int64), table["label"].to_numpy(np.int64)
+        self.twice = drawn(self.ids, self.labels, job.reliability_images, job.seed)
+        self.shards = shards(len(self.ids))
+        self.judge = self._open()
+        self.autoencoder = load_autoencoder(job.autoencoder, job.device)
+        self._check_channels(self.autoencoder)
+        self.side = self.judge.side * self.autoencoder.factor
+        self.channels = 3 if self.autoencoder.channels else self.judge.channels
+        self.arithmetic = "fp32" if job.precision == "fp32" else "bf16"  # of the autoencoder
+        self.latents: Latents | None = None
+        if job.autoencoder == "identity":
+            self.images = Images(job.dataset)
+        else:
+            self.latents = Latents(job.dataset, self.autoencoder, self.side, "mean", self.arithmetic)
+            self.images = self.latents.images
+        self.agreement: float | None = None  # of fp8 with bf16
+        self.estimator = self._prepare()
+        self.wall = 0.0
+        self.scored = 0
+
+    def run(self, team: Team, progress: Progress) -> None:
+        """Score this process's shards that no part holds yet."""
+        (self.folder / "parts").mkdir(exist_ok=True)
+        ours = [i for i in range(len(self.shards)) if team.mine(i)]
+        todo = [i for i in ours if not part_file(self.folder / "parts", i).is_file()]
+        total, self.scored = (sum(len(self.shards[i]) for i in indices) for indices in (ours, todo))
+        progress.stage("score", total, "image", done=total - self.scored)
+        started = time.monotonic()
+        with self._inputs(todo) as inputs:
+            for index, (x, measured) in zip(todo, inputs, strict=True):
+                self._score(index, x, measured, progress)
+        self.wall = time.monotonic() - started
+
+    def _score(self, index: int, x: np.ndarray, measured: dict[str, np.ndarray], progress: Progress) -> None:
+        shard = self.shards[index]
+        again = self.twice[shard.start : shard.stop]
+        targets = self._targets(shard)
+        columns: dict[str, np.ndarray] = {}
+        for name, null in (("errors", False), ("errors_null", True))[: 1 + self.job.contrast]:
+            report = None if null else progress
+            columns[name] = self._checked(self.estimator.errors(x, targets, null=null, progress=report), shard)
+            second = (
+                targets[again]
+                if isinstance(targets, np.ndarray)
+                else [c for c, b in zip(targets, again, strict=True) if b]
+            )
+            columns[f"{name}_b"] = self.estimator.errors(x[again], second, bank=1, null=null)
+        if not self.job.reliability_images:
+            columns = {name: values for name, values in columns.items() if not name.endswith("_b")}
+        ids = self.ids[shard.start : shard.stop]
+        write_part(part_file(self.folder / "parts", index), ids, {**columns, **measured}, again)
+
+    @contextlib.contextmanager
+    def _inputs(self, todo: list[int]) -> Iterator[Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]]:
+        """For each shard the model's input [n, C, S, S] and what was measured of its images, read ahead."""
+        known = set() if self.latents is None else set(todo) - set(self.latents.missing())
+        step = max(1, SLAB_BYTES // (self.channels * self.side**2))
+        pieces = {i: _cut(self.shards[i], step) for i in todo if i not in known}
+        wanted = (self.ids[piece.start : piece.stop] for cut in pieces.values() for piece in cut)
+        pin = str(self.job.device) if self.job.device.type == "cuda" else False
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="latents") as writer,
+            contextlib.closing(
+                load(self.images, wanted, self.side, self.channels, workers=self.job.workers, pin=pin, jpeg=True)
+            ) as slabs,
+        ):
+            writing: list[Future[None]] = []
+
+            def each() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+                for index in todo:
+                    found = self.latents.read(index) if index in known and self.latents else None
+                    if found is None:
+                        cut = pieces.get(index)
+                        # what was there a moment ago is read outside of the line that was ordered ahead
+                        found = self._encoded(self._again(index, step) if cut is None else _taken(slabs, cut))
+                        if self.latents is not None and self.job.keep_latents:
+                            for done in writing:
+                                done.result()
+                            writing[:] = [writer.submit(self.latents.write, index, found)]
+                    yield found["mean"], {name: found[name] for name in ("jpeg_bytes", "total_variation")}
+                for done in writing:
+                    done.result()
+
+            yield each()
+
+    def _encoded(self, slabs: Iterator[Slab]) -> dict[str, np.ndarray]:
+        """The arrays of a shard from its decoded images; each slab is used up before the next is asked for."""
+        made = [self._encode(slab) for slab in slabs]
+        return made[0] if len(made) == 1 else {key: np.concatenate([part[key] for part in made]) for key in made[0]}
+
+    def _encode(self, slab: Slab) -> dict[str, np.ndarray]:
+        sizes = np.zeros(len(slab.sample_ids), np.int32) if slab.jpeg_bytes is None else slab.jpeg_bytes
+        kept = {"sample_ids": slab.sample_ids, "jpeg_bytes": sizes.copy()}
+        if self.latents is None:
+            pixels = slab.images.copy()
+            variation = total_variation(torch.from_numpy(pixels).float() / 127.5).numpy()
+            return {"mean": pixels, "total_variation": variation, **kept}
+
+        def name(row: int) -> str:
+            return self.images.named(int(slab.sample_ids[row]))
+
+        with self.estimator.busy:
+            found = encode_images(self.autoencoder, slab.images, "mean", self.job.device, self.arithmetic, name=name)
+        return {**found, **kept}
+
+    def _again(self, index: int, step: int) -> Iterator[Slab]:
+        ids = [self.ids[piece.start : piece.stop] for piece in _cut(self.shards[index], step)]
+        return load(self.images, ids, self.side, self.channels, workers=self.job.workers, jpeg=True)
+
+    def _prepare(self) -> Estimator:
+        """The estimator with its times, and its fp8 scales, from the folder when they were found before."""
+        job, file = self.job, self.folder / "grid.safetensors"
+        if not file.is_file():
+            save_file(self._pilot(), beside := file.with_suffix(".writing"))
+            beside.replace(file)
+        found = load_file(file)
+        if "reach" in found and isinstance(self.judge, ClassJudge):
+            self.judge.frozen.quantise(torch.from_numpy(found["reach"]))
+            self.agreement = float(found["agreement"][0])
+        return Estimator(self.judge, job.device, Grid(found["places"], found["quadrature"]), job.seed, job.batch_size)
+
+    def _pilot(self) -> dict[str, np.ndarray]:
+        """A few images asked at many times: where to ask all of them, and what fp8 must be told."""
+        job, grid = self.job, grids.uniform(self.job.evaluations)
+        self.estimator = estimator = Estimator(self.judge, job.device, grid, job.seed, job.batch_size)
+        chosen = grids.pilot_rows(self.labels, keys(self.ids, job.seed))
+        eight = job.precision == "fp8"
+        if not len(chosen) or (job.grid == "uniform" and not eight):
+            if eight:
+                raise D2CError("fp8 is held against bf16 on some classes of two images or more: there are none here")
+            return {"places": grid.places, "quadrature": grid.quadrature}
+        slabs = load(self.images, [self.ids[chosen]], self.side, self.channels, workers=job.workers)
+        x, targets, labels = self._encoded(slabs)["mean"], self._targets(chosen), self.labels[chosen]
+        if job.grid == "pilot":
+            path = self.judge.path
+            times = path.at(torch.from_numpy(grids.uniform(grids.TIMES).places))
+            alpha, sigma = path.alpha(times).double().numpy(), path.sigma(times).double().numpy()
+            errors = self._checked(estimator.pilot(x, targets), chosen)
+            grid = grids.tuned(grids.density(errors, labels, alpha, sigma, path.weighting), job.evaluations)
+        found = {"places": grid.places, "quadrature": grid.quadrature}
+        if eight:
+            reach = estimator.observe(x, targets).cpu()
+            asked = Estimator(self.judge, job.device, grid, job.seed, estimator.batch)
+            before = asked.errors(x, targets) @ grid.quadrature
+            assert isinstance(self.judge, ClassJudge)
+            self.judge.frozen.quantise(reach)
+            after = asked.errors(x, targets) @ grid.quadrature
+            rho = spearman(centred(before, labels), centred(after, labels)) or 0.0
+            if rho < AGREEMENT:
+                raise D2CError(
+                    f"in fp8 scorer {job.scorer.name} ranks {len(x)} images of this data set as in bf16 only to "
+                    f"ρ = {rho:.4f}, {AGREEMENT} is asked for: use --precision bf16"
+                )
+            found |= {"reach": reach.numpy(), "agreement": np.array([rho])}
+        return found
+
+    def _targets(self, where: range | np.ndarray) -> Targets:
+        if self.job.targets is not None:
+            at = slice(where.start, where.stop) if isinstance(where, range) else where
+            return np.asarray(self.job.targets[self.labels[at]], np.int64)
+        if isinstance(where, range):
+            return [str(text) for text in rows(self.job.dataset, where.start, where.stop, ["caption"])["caption"]]
+        return [str(rows(self.job.dataset, int(i), int(i) + 1, ["caption"])["caption"].iloc[0]) for i in where]
+
+    def _open(self) -> Judge:
+        job = self.job
+        if job.scorer.kind == "text":
+            from d2c.diffusion.text2image import open_text2image
+
+            dtype = torch.float32 if job.precision == "fp32" else torch.bfloat16
+            return TextJudge(open_text2image(job.scorer.path, job.device, dtype), job.device, job.precision)
+        model = open_scorer(job.scorer, device="cpu")
+        work = sum(p.numel() for p in model.parameters()) * model.config.tokens * job.evaluations * len(self.ids)
+        long = job.device.type == "cuda" and work > COMPILE_FROM
+        return ClassJudge(model, job.device, job.precision, compile=long)
+
+    def _check_channels(self, autoencoder: Autoencoder) -> None:
+        if autoencoder.channels not in (0, self.judge.channels):
+            raise D2CError(
+                f"scorer {self.job.scorer.name} takes {self.judge.channels} channels, its autoencoder "
+                f"{autoencoder.name} gives {autoencoder.channels}: name the one it was trained with (--autoencoder)"
+            )
+
+    def _checked(self, errors: np.ndarray, rows: range | np.ndarray) -> np.ndarray:
+        bad = np.argwhere(~np.isfinite(errors))
+        if len(bad):
+            row, j = (int(v) for v in bad[0])
+            raise D2CError(
+                f"{self.images.named(int(self.ids[rows[row]]))} scores {errors[row, j]} at evaluation {j + 1} of "
+                f"{errors.shape[1]}: the scorer's weights are damaged, or try --precision fp32"
+            )
+        return errors
+
+    def facts(self) -> dict[str, Any]:
+        """How fast it went: of this process's shards that it scored itself."""
+        found: dict[str, Any] = {"images_per_second": None, "evaluations_per_second": None, "idle_share": None}
+        if self.scored and self.wall > 0:
+            asked = (1 + self.job.contrast) * self.job.evaluations
+            found["images_per_second"] = round(self.scored / self.wall, 2)
+            found["evaluations_per_second"] = round(self.scored * asked / self.wall, 1)
+            busy = self.estimator.busy.seconds()
+            found["idle_share"] = None if busy is None else round(max(0.0, 1 - busy / self.wall), 4)
+        return {**found, "batch_size": self.estimator.batch, "fp8_agreement": self.agreement}
+
+
+def _cut(shard: range, step: int) -> list[range]:
+    return [range(a, min(a + step, shard.stop)) for a in range(shard.start, shard.stop, step)]
+
+
+def _taken(slabs: Iterator[Slab], cut: list[range]) -> Iterator[Slab]:
+    for _ in cut:
+        yield next(slabs)
