@@ -14,8 +14,9 @@ import os
 import secrets
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from safetensors.numpy import load as from_bytes
 from safetensors.numpy import save as to_bytes
 
 from d2c.artifacts import Artifact, fingerprint_of
-from d2c.data.loader import load
+from d2c.data.loader import Slab, load
 from d2c.data.shards import shards
 from d2c.data.store import Images
 from d2c.diffusion.autoencoders import Autoencoder, weights_digest
@@ -34,7 +35,7 @@ from d2c.diffusion.encode import LATENTS, auto_batch, encode_images, total_varia
 from d2c.errors import D2CError
 from d2c.progress import Progress
 
-__all__ = ["Latents", "encode", "encode_images", "total_variation", "weights_digest"]
+__all__ = ["Latents", "encode", "encode_images", "stream", "total_variation", "weights_digest"]
 VERSION = 1  # of what a shard holds
 BESIDE = {"sample_ids": "I64", "jpeg_bytes": "I32", "total_variation": "F32"}
 TYPES = {"I64": np.int64, "I32": np.int32, "F32": np.float32, "F16": np.float16}
@@ -75,12 +76,9 @@ class Latents:
             "precision": precision,
         }
         self.name = autoencoder.name
-        self.folder, richer = (
-            dataset.path.parent
-            / ".latents"
-            / f"{dataset.fingerprint[:12]}-{fingerprint_of({**self.facts, 'what': kept}, [])[:12]}"
-            for kept in (what, "moments")
-        )
+        start, beside = dataset.fingerprint[:12], dataset.path.parent / ".latents"
+        keys = (fingerprint_of({**self.facts, "what": kept}, [])[:12] for kept in (what, "moments"))
+        self.folder, richer = (beside / f"{start}-{key}" for key in keys)
         self._sources = [(self.folder, what), *([(richer, "moments")] if what != "moments" else [])]
 
     @property
@@ -113,8 +111,9 @@ class Latents:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if not (self.folder / "cache.json").is_file():
-                facts = {"autoencoder": self.name, **self.facts, "what": self.what, "images": len(self.ids)}
-                text = json.dumps({**facts, "of": self.whose}, indent=1, ensure_ascii=False)
+                count = len(self.ids)
+                said = {**self.facts, "autoencoder": self.name, "what": self.what, "images": count, "of": self.whose}
+                text = json.dumps(said, indent=1, ensure_ascii=False)
                 _put(self.folder / "cache.json", text.encode())
             _put(self._file(index, self.folder), data)
         except OSError as problem:
@@ -194,47 +193,86 @@ def encode(
 ) -> Latents:
     """Make the shards that are missing, of those whose index is `rank` modulo `world`, and give the cache.
 
-    Images are read ahead of the device and shards written behind it; stopping loses at most two shards.
+    See `stream`; stopping loses at most one shard that was begun.
     Raises D2CError when an image cannot be read, has no finite latent, or the disk is full.
     """
     latents = Latents(dataset, autoencoder, image_size, what, precision)
-    latents.sweep()
     ours = range(rank, len(latents.shards), world)
     todo = [index for index in latents.missing() if index in ours]
     total, left = (sum(len(latents.shards[i]) for i in indices) for indices in (ours, todo))
     progress = progress or Progress(None, quiet=True)
     progress.stage("encode", total=total, unit="image", done=total - left)
-    if not todo:
-        return latents
-    device = torch.device(device)
-    batch = batch or auto_batch(device, image_size)
-    step = max(1, SLAB_BYTES // (3 * image_size**2) // batch) * batch
-    cut = {i: list(_cut(latents.shards[i], step)) for i in todo}
-    slabs = (latents.ids[rows.start : rows.stop] for parts in cut.values() for rows in parts)
+    if todo:
+        options: dict[str, Any] = {"batch": batch, "workers": workers, "done": progress.advance}
+        with contextlib.closing(stream(latents, todo, autoencoder, device, precision, **options)) as made:
+            for _ in made:
+                pass
+    return latents
+
+
+def stream(
+    latents: Latents,
+    indices: Sequence[int],
+    autoencoder: Autoencoder,
+    device: torch.device | str,
+    precision: str,
+    *,
+    batch: int = 0,
+    workers: int = 0,
+    done: Callable[[int], None] | None = None,
+) -> Generator[tuple[int, dict[str, np.ndarray]], None, None]:
+    """Each of these shards with its arrays, in order: read where it is kept, else decoded, encoded and kept.
+
+    While one shard is worked on, the images of those to come are decoded, and the one before is written. `done` is
+    called with the number of images after each batch that was encoded. Close it when not every shard is taken.
+    Raises what `encode` does.
+    """
+    latents.sweep()
+    device, absent = torch.device(device), set(latents.missing())
+    side = int(latents.facts["image_size"])
+    batch = batch or auto_batch(device, side)
+    step = max(1, SLAB_BYTES // (3 * side**2) // batch) * batch
     pin = str(device) if device.type == "cuda" else False
+
+    def images(these: list[int]) -> Generator[Slab, None, None]:
+        slabs = (latents.ids[part.start : part.stop] for i in these for part in _cut(latents.shards[i], step))
+        total = sum(len(latents.shards[i]) for i in these)
+        return load(latents.images, slabs, side, 3, workers=workers, total=total, pin=pin, jpeg=True)
+
+    def make(index: int, coming: Iterator[Slab]) -> dict[str, np.ndarray]:
+        made: list[dict[str, np.ndarray]] = []
+        for _ in _cut(latents.shards[index], step):
+            slab = next(coming)
+            assert slab.jpeg_bytes is not None
+            name = partial(_name, latents.images, slab.sample_ids)
+            found = encode_images(autoencoder, slab.images, latents.what, device, precision, batch, name=name)
+            made.append({**found, "sample_ids": slab.sample_ids, "jpeg_bytes": slab.jpeg_bytes})
+            if done is not None:
+                done(len(slab.images))
+        return {key: np.concatenate([part[key] for part in made]) for key in made[0]}
+
     writing: Future[None] | None = None
     with (
         ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
-        contextlib.closing(load(latents.images, slabs, image_size, 3, workers=workers, pin=pin, jpeg=True)) as coming,
+        contextlib.closing(images([i for i in indices if i in absent])) as coming,
     ):
-        for index, parts in cut.items():
-            made: list[dict[str, np.ndarray]] = []
-            for _ in parts:
-                slab = next(coming)
-
-                def name(row: int, ids: np.ndarray = slab.sample_ids) -> str:
-                    return latents.images.named(int(ids[row]))
-
-                found = encode_images(autoencoder, slab.images, what, device, precision, batch, name=name)
-                made.append({**found, "sample_ids": slab.sample_ids, "jpeg_bytes": slab.jpeg_bytes})  # type: ignore[dict-item]
-                progress.advance(len(slab.images))
-            if writing is not None:
-                writing.result()
-            whole = {key: np.concatenate([part[key] for part in made]) for key in made[0]}
-            writing = writer.submit(latents.write, index, whole)
+        for index in indices:
+            arrays = None if index in absent else latents.read(index)
+            if arrays is None:
+                # not among those absent: its header was whole, what follows is not
+                ahead = contextlib.nullcontext(coming) if index in absent else contextlib.closing(images([index]))
+                with ahead as slabs:
+                    arrays = make(index, slabs)
+                if writing is not None:
+                    writing.result()
+                writing = writer.submit(latents.write, index, arrays)
+            yield index, arrays
         if writing is not None:
             writing.result()
-    return latents
+
+
+def _name(images: Images, ids: np.ndarray, row: int) -> str:
+    return images.named(int(ids[row]))
 
 
 def _cut(rows: range, step: int) -> Iterator[range]:

@@ -55,6 +55,7 @@ def load(
     *,
     workers: int = 0,
     processes: bool | None = None,
+    total: int | None = None,
     pin: bool | str = False,
     jpeg: bool = False,
     ahead: int = 2,
@@ -62,9 +63,9 @@ def load(
     """Each slab of sample ids as what `d2c.data.store.pixels` gives for it, read while the one before is worked on.
 
     `workers` 0 is one a core that is this process's share; `processes` None decides by the work there is (see
-    `worthwhile`). `ahead` slabs are read in advance, and memory for two more is held. With `pin` the slabs lie in
-    page-locked memory where CUDA is there, so `.to(device, non_blocking=True)` does not wait; give the device's
-    name when it is not the current one.
+    `worthwhile`), for which `total` says how many images the slabs hold when not all. `ahead` slabs are read in
+    advance, and memory for two more is held. With `pin` the slabs lie in page-locked memory where CUDA is there, so
+    `.to(device, non_blocking=True)` does not wait; give the device's name when it is not the current one.
 
     Close it (`contextlib.closing`) when not every slab is taken. Raises D2CError when an image is missing or cannot
     be decoded, naming it, when a worker dies, or for another number of channels.
@@ -74,7 +75,7 @@ def load(
     images = dataset if isinstance(dataset, Images) else Images(dataset)
     workers = workers or share_of_cores()
     if processes is None:
-        processes = worthwhile(images, image_size, workers)
+        processes = worthwhile(images, image_size, workers, len(images) if total is None else total)
     with contextlib.ExitStack() as stack:
         ring = stack.enter_context(contextlib.closing(_Ring(ahead + 2, pin)))
         work: Callable[[Task], Done] = partial(_here, images.files, ring)
@@ -98,10 +99,10 @@ def share_of_cores() -> int:
     return max(1, default_workers() // max(1, int(beside) if beside.isdigit() else 1))
 
 
-def worthwhile(images: Images, image_size: int, workers: int) -> bool:
-    """Whether decoding all of these images in processes pays: with more than two workers, from half a minute's work."""
+def worthwhile(images: Images, image_size: int, workers: int, total: int) -> bool:
+    """Whether decoding so many images in processes pays: with more than two workers, from half a minute's work."""
     each = SECONDS[0] * images.mean_bytes + SECONDS[1] * image_size**2
-    return workers > 2 and len(images) * each >= WORTH and bool(sys.executable)
+    return workers > 2 and total * each >= WORTH and bool(sys.executable)
 
 
 @dataclasses.dataclass

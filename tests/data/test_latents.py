@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from d2c.artifacts import Workspace
 from d2c.data import latents as module
 from d2c.data.ingest import ingest
-from d2c.data.latents import Latents, encode, encode_images
+from d2c.data.latents import Latents, encode, encode_images, stream
 from d2c.data.shards import shards
 from d2c.data.store import Images, pixels, squared
 from d2c.diffusion.autoencoders import Identity, load
@@ -162,6 +162,29 @@ def test_a_cut_shard_is_made_again(dataset, vae, calls):
     np.testing.assert_array_equal(again.read(1)["mean"], before["mean"])
 
 
+def test_shards_stream_from_the_cache_or_through_the_encoder(dataset, vae, calls):
+    kept = make(dataset, vae)
+    whole = [kept.read(i) for i in range(3)]
+    (kept.folder / "000000.safetensors").unlink()
+    file = kept.folder / "000002.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1  # which its header does not show
+    file.write_bytes(data)
+    assert kept.missing() == [0]
+    calls.clear()
+    done = []
+    found = list(stream(kept, [1, 0, 2], vae, "cpu", "fp32", batch=8, done=done.append))
+    assert [index for index, _ in found] == [1, 0, 2]
+    for index, arrays in found:
+        for key, value in whole[index].items():
+            np.testing.assert_allclose(arrays[key], value, rtol=1e-3, atol=1e-5)
+    assert sum(calls) == sum(done) == len(shards(COUNT)[0]) + len(shards(COUNT)[2])
+    assert all(kept.read(i) is not None for i in range(3))
+    begun = stream(kept, [0, 1, 2], vae, "cpu", "fp32")
+    assert next(begun)[0] == 0
+    begun.close()
+
+
 def test_shards_of_other_images_or_shapes_are_not_trusted(dataset, vae):
     made = make(dataset, vae)
     first, second = (made.folder / f"{i:06d}.safetensors" for i in (0, 1))
@@ -255,6 +278,7 @@ def test_what_a_killed_process_began_is_swept(dataset, vae, monkeypatch):
     make(dataset, vae)
     assert begun.exists()  # it may still be written
     monkeypatch.setattr(module, "ABANDONED", -1.0)
+    (folder / "000002.safetensors").unlink()
     make(dataset, vae)
     assert not begun.exists()
 

@@ -267,19 +267,24 @@ def state(pid):
 
 
 def test_processes_are_for_much_work_and_many_cores(monkeypatch):
-    class Many(SimpleNamespace):
-        def __len__(self):
-            return self.count
-
-    large, small = Many(count=1_281_167, mean_bytes=110_000), Many(count=1_797, mean_bytes=100)
-    assert worthwhile(large, 256, 16)
-    assert not worthwhile(large, 256, 2)
-    assert not worthwhile(small, 8, 16)
+    large, small = SimpleNamespace(mean_bytes=110_000), SimpleNamespace(mean_bytes=100)
+    assert worthwhile(large, 256, 16, 1_281_167)
+    assert not worthwhile(large, 256, 16, 1_024)
+    assert not worthwhile(large, 256, 2, 1_281_167)
+    assert not worthwhile(small, 8, 16, 1_797)
     monkeypatch.setattr(loader, "default_workers", lambda: 16)
     assert share_of_cores() == 16
     for beside, share in (("8", 2), ("64", 1), ("0", 16), ("x", 16)):
         monkeypatch.setenv("LOCAL_WORLD_SIZE", beside)
         assert share_of_cores() == share
+
+
+@pytest.mark.parametrize("total", [None, 10**9, 1])
+def test_the_way_is_chosen_by_what_is_to_be_read(dataset, started, monkeypatch, total):
+    monkeypatch.setattr(loader, "WORTH", 2e-4)  # s: several of these images
+    (slab,) = load(dataset, [np.arange(2)], 8, 3, workers=3, total=total)
+    np.testing.assert_array_equal(slab.images, pixels(dataset, [0, 1], 8, 3))
+    assert bool(started) == (total != 1)
 
 
 def test_pictures_are_upright_and_square(encode, tree, workspace):
