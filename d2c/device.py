@@ -53,6 +53,16 @@ def precision(name: str, device: torch.device | str) -> str:
     return "bf16" if _bf16_speedup() >= WORTH else "fp32"
 
 
+@functools.cache
+def compiles(device: torch.device) -> bool:
+    """Whether torch.compile works here: it needs a C compiler, on a GPU Triton too. Tried once."""
+    try:
+        doubled = torch.compile(lambda x: x * 2)(torch.ones(2, device=device))
+        return bool((doubled == 2).all())
+    except Exception:  # there are as many ways for it to fail as there are parts of the chain
+        return False
+
+
 def autocast(device: torch.device | str, precision: str) -> contextlib.AbstractContextManager[object]:
     """Matrix products in bf16 inside, weights and sums as they are; with fp32 nothing changes."""
     if precision == "fp32":

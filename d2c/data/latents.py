@@ -31,7 +31,7 @@ from d2c.data.loader import Slab, load
 from d2c.data.shards import shards
 from d2c.data.store import Images
 from d2c.diffusion.autoencoders import Autoencoder, weights_digest
-from d2c.diffusion.encode import LATENTS, auto_batch, encode_images, total_variation
+from d2c.diffusion.encode import LATENTS, auto_batch, encode_images, hasten, total_variation
 from d2c.errors import D2CError
 from d2c.progress import Progress
 
@@ -220,11 +220,13 @@ def stream(
     batch: int = 0,
     workers: int = 0,
     done: Callable[[int], None] | None = None,
+    busy: contextlib.AbstractContextManager[Any] = contextlib.nullcontext(),  # noqa: B008 – holds nothing
 ) -> Generator[tuple[int, dict[str, np.ndarray]], None, None]:
     """Each of these shards with its arrays, in order: read where it is kept, else decoded, encoded and kept.
 
     While one shard is worked on, the images of those to come are decoded, and the one before is written. `done` is
-    called with the number of images after each batch that was encoded. Close it when not every shard is taken.
+    called with the number of images after each batch that was encoded, `busy` entered for each. Close it when not
+    every shard is taken.
     Raises what `encode` does.
     """
     latents.sweep()
@@ -233,6 +235,8 @@ def stream(
     batch = batch or auto_batch(device, side)
     step = max(1, SLAB_BYTES // (3 * side**2) // batch) * batch
     pin = str(device) if device.type == "cuda" else False
+    waiting = sum(len(latents.shards[i]) for i in indices if i in absent)
+    fixed = hasten(autoencoder, device, precision, float(waiting) * side**2)
 
     def images(these: list[int]) -> Generator[Slab, None, None]:
         slabs = (latents.ids[part.start : part.stop] for i in these for part in _cut(latents.shards[i], step))
@@ -245,7 +249,10 @@ def stream(
             slab = next(coming)
             assert slab.jpeg_bytes is not None
             name = partial(_name, latents.images, slab.sample_ids)
-            found = encode_images(autoencoder, slab.images, latents.what, device, precision, batch, name=name)
+            with busy:
+                found = encode_images(
+                    autoencoder, slab.images, latents.what, device, precision, batch, name=name, fixed=fixed
+                )
             made.append({**found, "sample_ids": slab.sample_ids, "jpeg_bytes": slab.jpeg_bytes})
             if done is not None:
                 done(len(slab.images))

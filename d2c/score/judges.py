@@ -69,15 +69,8 @@ class ClassJudge:
         return self.prepare(np.full(n, self.classes, np.int64))
 
     def ask(self, x_t: Tensor, t: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
-        """See `Judge.ask`. Without a compiler on the machine the model runs as it is: slower, the same."""
-        rows = self._rows(t, condition)
-        try:
-            return self.frozen(x_t, rows)
-        except RuntimeError as problem:
-            if not self.frozen.compiled or isinstance(problem, torch.OutOfMemoryError):
-                raise
-            self.frozen.uncompile()
-            return self.frozen(x_t, rows)
+        """See `Judge.ask`."""
+        return self.frozen(x_t, self._rows(t, condition))
 
     def observe(self, x_t: Tensor, t: Tensor, condition: tuple[Tensor, Tensor]) -> Tensor:
         """What fp8 must be told, see `FrozenDiT.observe`."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,11 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from d2c.artifacts import Artifact
-from d2c.data.latents import Latents
+from d2c.data.latents import Latents, stream
 from d2c.data.loader import Slab, load
 from d2c.data.shards import shards
 from d2c.data.store import Images, rows
+from d2c.device import compiles
 from d2c.diffusion.autoencoders import Autoencoder
 from d2c.diffusion.autoencoders import load as load_autoencoder
 from d2c.diffusion.encode import encode_images, total_variation
@@ -28,12 +28,11 @@ from d2c.score import grid as grids
 from d2c.score.estimator import Estimator
 from d2c.score.grid import Grid
 from d2c.score.judges import ClassJudge, Judge, Targets, TextJudge
-from d2c.score.parts import part_file, write_part
+from d2c.score.parts import MEASURED, part_file, write_part
 from d2c.score.reliability import centred, drawn, keys, spearman
 from d2c.score.scorers import Located, open_scorer
 from d2c.team import Team
 
-SLAB_BYTES = 64 << 20  # decoded images handed over at once
 #: Multiply-adds of a whole job from which compiling (a quarter of a minute) pays on a GPU.
 COMPILE_FROM = 1e16
 AGREEMENT = 0.999  # of fp8 with bf16, Spearman within the class: the least for which fp8 is taken
@@ -54,7 +53,6 @@ class Job:
     reliability_images: int
     batch_size: int
     workers: int
-    keep_latents: bool
     device: torch.device
     precision: str
 
@@ -93,13 +91,13 @@ class Stream:
         total, self.scored = (sum(len(self.shards[i]) for i in indices) for indices in (ours, todo))
         progress.stage("score", total, "image", done=total - self.scored)
         started = time.monotonic()
-        with self._inputs(todo) as inputs:
-            for index, (x, measured) in zip(todo, inputs, strict=True):
-                self._score(index, x, measured, progress)
+        with contextlib.closing(self._inputs(todo)) as inputs:
+            for index, arrays in zip(todo, inputs, strict=True):
+                self._score(index, arrays, progress)
         self.wall = time.monotonic() - started
 
-    def _score(self, index: int, x: np.ndarray, measured: dict[str, np.ndarray], progress: Progress) -> None:
-        shard = self.shards[index]
+    def _score(self, index: int, arrays: dict[str, np.ndarray], progress: Progress) -> None:
+        shard, x = self.shards[index], arrays["mean"]
         again = self.twice[shard.start : shard.stop]
         targets = self._targets(shard)
         columns: dict[str, np.ndarray] = {}
@@ -114,65 +112,41 @@ class Stream:
             columns[f"{name}_b"] = self.estimator.errors(x[again], second, bank=1, null=null)
         if not self.job.reliability_images:
             columns = {name: values for name, values in columns.items() if not name.endswith("_b")}
-        ids = self.ids[shard.start : shard.stop]
-        write_part(part_file(self.folder / "parts", index), ids, {**columns, **measured}, again)
+        columns |= {name: arrays[name] for name in MEASURED}
+        write_part(part_file(self.folder / "parts", index), self.ids[shard.start : shard.stop], columns, again)
 
-    @contextlib.contextmanager
-    def _inputs(self, todo: list[int]) -> Iterator[Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]]:
-        """For each shard the model's input [n, C, S, S] and what was measured of its images, read ahead."""
-        known = set() if self.latents is None else set(todo) - set(self.latents.missing())
-        step = max(1, SLAB_BYTES // (self.channels * self.side**2))
-        pieces = {i: _cut(self.shards[i], step) for i in todo if i not in known}
-        wanted = (self.ids[piece.start : piece.stop] for cut in pieces.values() for piece in cut)
-        pin = str(self.job.device) if self.job.device.type == "cuda" else False
-        with (
-            ThreadPoolExecutor(1, thread_name_prefix="latents") as writer,
-            contextlib.closing(
-                load(self.images, wanted, self.side, self.channels, workers=self.job.workers, pin=pin, jpeg=True)
-            ) as slabs,
-        ):
-            writing: list[Future[None]] = []
+    def _inputs(self, todo: list[int]) -> Generator[dict[str, np.ndarray], None, None]:
+        """The arrays of each shard, read ahead: under "mean" what the model takes [n, C, S, S], and `MEASURED`."""
+        job, busy = self.job, self.estimator.busy
+        if self.latents is not None:
+            found = stream(
+                self.latents, todo, self.autoencoder, job.device, self.arithmetic, workers=job.workers, busy=busy
+            )
+            with contextlib.closing(found) as coming:
+                yield from (arrays for _, arrays in coming)
+            return
+        wanted = (self.ids[self.shards[i].start : self.shards[i].stop] for i in todo)
+        total = sum(len(self.shards[i]) for i in todo)
+        with contextlib.closing(
+            load(self.images, wanted, self.side, self.channels, workers=job.workers, total=total, jpeg=True)
+        ) as slabs:
+            yield from (self._as_it_is(slab) for slab in slabs)
 
-            def each() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-                for index in todo:
-                    found = self.latents.read(index) if index in known and self.latents else None
-                    if found is None:
-                        cut = pieces.get(index)
-                        # what was there a moment ago is read outside of the line that was ordered ahead
-                        found = self._encoded(self._again(index, step) if cut is None else _taken(slabs, cut))
-                        if self.latents is not None and self.job.keep_latents:
-                            for done in writing:
-                                done.result()
-                            writing[:] = [writer.submit(self.latents.write, index, found)]
-                    yield found["mean"], {name: found[name] for name in ("jpeg_bytes", "total_variation")}
-                for done in writing:
-                    done.result()
+    def _as_it_is(self, slab: Slab) -> dict[str, np.ndarray]:
+        """In pixel space. Copied: the slab's memory is used again."""
+        variation = total_variation(torch.from_numpy(slab.images).float() / 127.5).numpy()
+        sizes = np.zeros(0, np.int32) if slab.jpeg_bytes is None else slab.jpeg_bytes.copy()
+        return {"mean": slab.images.copy(), "total_variation": variation, "jpeg_bytes": sizes}
 
-            yield each()
-
-    def _encoded(self, slabs: Iterator[Slab]) -> dict[str, np.ndarray]:
-        """The arrays of a shard from its decoded images; each slab is used up before the next is asked for."""
-        made = [self._encode(slab) for slab in slabs]
-        return made[0] if len(made) == 1 else {key: np.concatenate([part[key] for part in made]) for key in made[0]}
-
-    def _encode(self, slab: Slab) -> dict[str, np.ndarray]:
-        sizes = np.zeros(len(slab.sample_ids), np.int32) if slab.jpeg_bytes is None else slab.jpeg_bytes
-        kept = {"sample_ids": slab.sample_ids, "jpeg_bytes": sizes.copy()}
+    def _few(self, chosen: np.ndarray) -> np.ndarray:
+        """What the model takes for these rows, outside of the shards."""
+        slabs = load(self.images, [self.ids[chosen]], self.side, self.channels, workers=self.job.workers)
+        images = next(slabs).images.copy()
+        slabs.close()
         if self.latents is None:
-            pixels = slab.images.copy()
-            variation = total_variation(torch.from_numpy(pixels).float() / 127.5).numpy()
-            return {"mean": pixels, "total_variation": variation, **kept}
-
-        def name(row: int) -> str:
-            return self.images.named(int(slab.sample_ids[row]))
-
-        with self.estimator.busy:
-            found = encode_images(self.autoencoder, slab.images, "mean", self.job.device, self.arithmetic, name=name)
-        return {**found, **kept}
-
-    def _again(self, index: int, step: int) -> Iterator[Slab]:
-        ids = [self.ids[piece.start : piece.stop] for piece in _cut(self.shards[index], step)]
-        return load(self.images, ids, self.side, self.channels, workers=self.job.workers, jpeg=True)
+            return images
+        found = encode_images(self.autoencoder, images, "mean", self.job.device, self.arithmetic)
+        return found["mean"]
 
     def _prepare(self) -> Estimator:
         """The estimator with its times, and its fp8 scales, from the folder when they were found before."""
@@ -196,8 +170,7 @@ class Stream:
             if eight:
                 raise D2CError("fp8 is held against bf16 on some classes of two images or more: there are none here")
             return {"places": grid.places, "quadrature": grid.quadrature}
-        slabs = load(self.images, [self.ids[chosen]], self.side, self.channels, workers=job.workers)
-        x, targets, labels = self._encoded(slabs)["mean"], self._targets(chosen), self.labels[chosen]
+        x, targets, labels = self._few(chosen), self._targets(chosen), self.labels[chosen]
         if job.grid == "pilot":
             path = self.judge.path
             times = path.at(torch.from_numpy(grids.uniform(grids.TIMES).places))
@@ -238,7 +211,7 @@ class Stream:
             return TextJudge(open_text2image(job.scorer.path, job.device, dtype), job.device, job.precision)
         model = open_scorer(job.scorer, device="cpu")
         work = sum(p.numel() for p in model.parameters()) * model.config.tokens * job.evaluations * len(self.ids)
-        long = job.device.type == "cuda" and work > COMPILE_FROM
+        long = job.device.type == "cuda" and work > COMPILE_FROM and compiles(job.device)
         return ClassJudge(model, job.device, job.precision, compile=long)
 
     def _check_channels(self, autoencoder: Autoencoder) -> None:
@@ -268,12 +241,3 @@ class Stream:
             busy = self.estimator.busy.seconds()
             found["idle_share"] = None if busy is None else round(max(0.0, 1 - busy / self.wall), 4)
         return {**found, "batch_size": self.estimator.batch, "fp8_agreement": self.agreement}
-
-
-def _cut(shard: range, step: int) -> list[range]:
-    return [range(a, min(a + step, shard.stop)) for a in range(shard.start, shard.stop, step)]
-
-
-def _taken(slabs: Iterator[Slab], cut: list[range]) -> Iterator[Slab]:
-    for _ in cut:
-        yield next(slabs)

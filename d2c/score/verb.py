@@ -48,9 +48,6 @@ class ScoreConfig:
     class_map: str = option(
         "", "CSV or JSON that says which of the scorer's classes each class is", identity=False, advanced=True
     )
-    keep_latents: bool = option(
-        True, "Keep latents beside the data set, for the next scorer", identity=False, advanced=True
-    )
     batch_size: int = option(0, "Images per forward pass at most; 0 = found", minimum=0, identity=False, advanced=True)
     workers: int = option(
         0, "Processes or threads that decode images; 0 = auto", minimum=0, identity=False, advanced=True
@@ -151,7 +148,6 @@ def _job(dataset: Artifact, scorer: Located, config: ScoreConfig, team: Team) ->
         reliability_images=config.reliability_images,
         batch_size=config.batch_size,
         workers=config.workers,
-        keep_latents=config.keep_latents,
         device=device,
         precision=resolved,
     )
