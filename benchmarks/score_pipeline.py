@@ -2,9 +2,10 @@
 
     python benchmarks/score_pipeline.py [--images 10000] [--evaluations 8] [--precision bf16 fp8] [--size XL]
 
-Images are made (500 × 375, about 100 kB each), weights are random, which costs what trained ones cost. Shards are cut as
-long as those of ImageNet-1K, and the autoencoder is compiled as it would be there. Each precision is run twice: with nothing kept, and again with another seed when the latents are there. The share of the time in which the
-device had none of our work, and GPU-hours for ImageNet-1K (1,281,167 images) at the measured rate, are printed last.
+Images are made (500 × 375, about 100 kB each), weights are random, which costs what trained ones cost. Shards are cut
+as long as those of ImageNet-1K, and the autoencoder is compiled as it would be there. Each precision is run twice: with
+nothing kept, and again with another seed when the latents are there. The share of the time in which the device had
+none of our work, and GPU-hours for ImageNet-1K (1,281,167 images) at the measured rate, are printed last.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The scores of one shard as a Parquet file, and all of them as the one table that an artifact holds.
 
 What is in a part, by row: sample_id int64; errors, and where they were asked for errors_null (K floats each);
-errors_b and errors_null_b of the second bank, which count where the column `again` is true (the format's own nulls in
-lists are not read by every version of Arrow); jpeg_bytes int32, total_variation float32. Parts are merged one at a time, so memory does not grow with the number of images.
+errors_b and errors_null_b of the second bank, which count where the column `again` is true (lists that are null are not
+read by every version of Arrow); jpeg_bytes int32, total_variation float32. Parts are merged one at a time, so memory
+does not grow with the number of images.
 """
 
 from __future__ import annotations

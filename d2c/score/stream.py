@@ -159,7 +159,7 @@ class Stream:
 
     def _prepare(self) -> Estimator:
         """The estimator with its times, and its fp8 scales, from the folder when they were found before."""
-        job, file = self.job, self.folder / "grid.safetensors"
+        file = self.folder / "grid.safetensors"
         if not file.is_file():
             save_file(self._pilot(), beside := file.with_suffix(".writing"))
             beside.replace(file)
