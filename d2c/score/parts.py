@@ -7,9 +7,10 @@ total_variation float32. Parts are merged one at a time, so memory does not grow
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def read_part(file: Path) -> dict[str, np.ndarray]:
 
     Raises D2CError for a damaged part, after removing it: the same command then makes it again.
     """
-    try:
+    with _whole(file):
         table = pq.read_table(file, memory_map=False)
         found: dict[str, np.ndarray] = {}
         for name in table.column_names:
@@ -75,6 +76,13 @@ def read_part(file: Path) -> dict[str, np.ndarray]:
             else:
                 found[name] = column.to_numpy(zero_copy_only=False)
         return found
+
+
+@contextlib.contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    """Inside, a part is read; one that is damaged is removed, and said in one line."""
+    try:
+        yield
     except (OSError, pa.ArrowException, KeyError) as problem:
         file.unlink(missing_ok=True)
         raise D2CError(
@@ -163,11 +171,11 @@ def _lists(values: np.ndarray, absent: np.ndarray | None) -> Any:
 
 def _count(file: Path) -> int:
     """Rows of the second bank in a part."""
-    schema = pq.read_schema(file)
-    if "errors_b" not in schema.names:
-        return 0
-    column = pq.read_table(file, columns=["errors_b"])["errors_b"]
-    return len(column) - column.null_count
+    with _whole(file):
+        if "errors_b" not in pq.read_schema(file).names:
+            return 0
+        column = pq.read_table(file, columns=["errors_b"])["errors_b"]
+        return len(column) - column.null_count
 
 
 def _line(problem: Exception) -> str:
