@@ -154,6 +154,8 @@ def _run(namespace: argparse.Namespace) -> None:
             force=namespace.force,
             quiet=namespace.quiet,
         )
+        if os.environ.get("RANK", "0") != "0":
+            return  # torchrun started several of us: the first speaks for all
         if namespace.name and artifact.name != namespace.name:
             print(f"d2c: the same recipe is there already, as {artifact.kind}/{artifact.name}", file=sys.stderr)
         print(json.dumps(_summary(artifact)) if namespace.json else _line(artifact))

@@ -79,3 +79,32 @@ def test_autocast_multiplies_in_the_precision_named():
         assert (a @ a).dtype == torch.bfloat16
     with autocast("cpu", "fp32"):
         assert (a @ a).dtype == torch.float32
+
+
+@pytest.mark.parametrize("problem", [RuntimeError("no C compiler"), ImportError("triton"), None])
+def test_compiling_is_tried_and_whatever_fails_means_no(monkeypatch, problem):
+    tries = []
+
+    def attempt(function):
+        tries.append(function)
+        if problem is not None:
+            raise problem
+        return lambda x: x * 2
+
+    monkeypatch.setattr(torch, "compile", attempt)
+    module.compiles.cache_clear()
+    try:
+        assert module.compiles(torch.device("cpu")) == (problem is None)
+        assert module.compiles(torch.device("cpu")) == (problem is None)
+        assert len(tries) == 1
+    finally:
+        module.compiles.cache_clear()
+
+
+def test_a_compiler_that_compiles_wrongly_is_none(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function: lambda x: x * 3)
+    module.compiles.cache_clear()
+    try:
+        assert not module.compiles(torch.device("cpu"))
+    finally:
+        module.compiles.cache_clear()

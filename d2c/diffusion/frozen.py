@@ -154,7 +154,8 @@ def _eight(linear: tuple[Tensor, ...], reach: Tensor) -> tuple[Tensor, ...]:
     """(e4m3 weight, bias, its scale, the scale of its input) from (weight, bias) and the input's largest size."""
     weight, bias = linear
     scale = weight.float().abs().amax().clamp_min(1e-12) / E4M3_MAX
-    return (weight.float() / scale).to(torch.float8_e4m3fn), bias, scale, reach.float() * HEADROOM / E4M3_MAX
+    own = reach.float().clamp_min(1e-12) * HEADROOM / E4M3_MAX  # of what was only seen to be zero too
+    return (weight.float() / scale).to(torch.float8_e4m3fn), bias, scale, own
 
 
 def _apply(tokens: Tensor, linear: tuple[Tensor, ...], gelu: bool = False) -> Tensor:

@@ -8,9 +8,10 @@ does not grow with the number of images.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def read_part(file: Path) -> dict[str, np.ndarray]:
 
     Raises D2CError for a damaged part, after removing it: the same command then makes it again.
     """
-    try:
+    with _whole(file):
         table = pq.read_table(file, memory_map=False)
         found: dict[str, np.ndarray] = {}
         for name in table.column_names:
@@ -79,6 +80,13 @@ def read_part(file: Path) -> dict[str, np.ndarray]:
             second = {name: values[again] for name, values in found.items() if name.endswith("_b")}
             found |= {**second, "sample_ids_b": found["sample_id"][again]}
         return found
+
+
+@contextlib.contextmanager
+def _whole(file: Path) -> Iterator[None]:
+    """Inside, a part is read; one that is damaged is removed, and said in one line."""
+    try:
+        yield
     except (OSError, pa.ArrowException, KeyError) as problem:
         file.unlink(missing_ok=True)
         raise D2CError(
@@ -166,9 +174,10 @@ def _lists(values: np.ndarray) -> Any:
 
 def _count(file: Path) -> int:
     """Rows of the second bank in a part."""
-    if AGAIN not in pq.read_schema(file).names:
-        return 0
-    return int(pq.read_table(file, columns=[AGAIN])[AGAIN].to_numpy().sum())
+    with _whole(file):
+        if AGAIN not in pq.read_schema(file).names:
+            return 0
+        return int(pq.read_table(file, columns=[AGAIN])[AGAIN].to_numpy().sum())
 
 
 def _line(problem: Exception) -> str:

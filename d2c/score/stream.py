@@ -111,7 +111,8 @@ class Stream:
                 if isinstance(targets, np.ndarray)
                 else [c for c, b in zip(targets, again, strict=True) if b]
             )
-            columns[f"{name}_b"] = self.estimator.errors(x[again], second, bank=1, null=null)
+            found = self.estimator.errors(x[again], second, bank=1, null=null)
+            columns[f"{name}_b"] = self._checked(found, np.arange(shard.start, shard.stop)[again])
         if not self.job.reliability_images:
             columns = {name: values for name, values in columns.items() if not name.endswith("_b")}
         columns |= {name: arrays[name] for name in MEASURED}
@@ -148,7 +149,12 @@ class Stream:
         return {"mean": slab.images.copy(), "total_variation": variation, "jpeg_bytes": sizes}
 
     def _few(self, chosen: np.ndarray) -> np.ndarray:
-        """What the model takes for these rows, outside of the shards."""
+        """What the model takes for these rows, outside of the shards: latents that are kept already, or made now."""
+        if self.latents is not None:
+            kept = np.empty((len(chosen), *self.latents.shape), np.float16)
+            with contextlib.suppress(D2CError):  # a shard is missing
+                self.latents.fill(self.ids[chosen], {"mean": kept})
+                return kept
         slabs = load(self.images, [self.ids[chosen]], self.side, self.channels, workers=self.job.workers)
         images = next(slabs).images.copy()
         slabs.close()

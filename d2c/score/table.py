@@ -63,7 +63,10 @@ def _merge(stream: Stream, file: Path) -> None:
     extra = {"timesteps": t, "alpha": path.alpha(t), "sigma": path.sigma(t)}
     arrays = {name: values.float().numpy() for name, values in extra.items()}
     arrays["quadrature"] = stream.estimator.grid.quadrature.astype(np.float32)
-    merge(files, len(stream.ids), arrays, {"weighting": path.weighting}, file)
+    metadata = {"weighting": path.weighting}
+    if stream.latents is not None:
+        metadata["autoencoder"] = str(stream.latents.facts["digest"])
+    merge(files, len(stream.ids), arrays, metadata, file)
 
 
 def _conclude(build: Build, job: Job, file: Path, weighting: str) -> None:
@@ -89,7 +92,7 @@ def _conclude(build: Build, job: Job, file: Path, weighting: str) -> None:
             "licence": job.scorer.licence,
             "source": job.scorer.source,
         },
-        "autoencoder": {"name": _shown(job.autoencoder)},
+        "autoencoder": {"name": _shown(job.autoencoder), "digest": metadata.get("autoencoder", "")},
         "controls": {name: float(np.mean(list(by.values()))) for name, by in measured.items() if by} or None,
         "banks": 1,
         "reliability": None,

@@ -10,6 +10,7 @@ import numpy as np
 
 from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure, option, recipe_of
+from d2c.data.captions import ALL
 from d2c.errors import D2CError
 from d2c.score.grid import GRIDS
 from d2c.score.labels import fit
@@ -121,7 +122,13 @@ def targets_of(scorer: Located, dataset: Artifact, class_map: str = "") -> np.nd
                 "(--caption-column, or IMAGE.txt beside each image)"
             )
         return None
-    return fit(scorer, dataset.json("classes.json"), class_map)
+    names = dataset.json("classes.json")
+    if dataset.facts.get("captions") and names == [ALL] and not class_map and ALL not in scorer.classes:
+        raise D2CError(
+            f"scorer {scorer.name} is told classes, datasets/{dataset.name} has captions and no classes: give a "
+            "text-to-image pipeline as the scorer (a diffusers folder or hf:ORG/NAME)"
+        )
+    return fit(scorer, names, class_map)
 
 
 def _job(dataset: Artifact, scorer: Located, config: ScoreConfig, team: Team) -> Job:

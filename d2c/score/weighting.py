@@ -20,6 +20,7 @@ from d2c.errors import UsageError
 
 WEIGHTINGS = ("eps", "v", "x0", "zscore")
 ROWS = 1 << 16  # of a table read at a time
+ROUNDING = 1e-6  # of float32, relative: a spread below it is none
 
 
 def error_weights(alpha: np.ndarray, sigma: np.ndarray, native: str, weighting: str) -> np.ndarray:
@@ -38,16 +39,18 @@ def error_weights(alpha: np.ndarray, sigma: np.ndarray, native: str, weighting: 
     return np.asarray(of_v[weighting] / of_v[native])
 
 
-def difficulty(errors: np.ndarray, weights: np.ndarray, quadrature: np.ndarray | None = None) -> np.ndarray:
+def difficulty(
+    errors: np.ndarray, weights: np.ndarray, quadrature: np.ndarray | None = None, origin: float = 0.0
+) -> np.ndarray:
     """The score: mean over the clock of the weighted errors, [N, K] → float32 [N]. Higher = harder.
 
     `quadrature` [K] sums to 1 and says how much of the clock each timestep stands for; without it all count alike.
-    Read in blocks, so that `errors` may be a memory map.
+    `origin` is taken off. Read in blocks, so that `errors` may be a memory map.
     """
     counts = weights * (1 / errors.shape[1] if quadrature is None else np.asarray(quadrature, np.float64))
     score = np.empty(len(errors), np.float32)
     for start in range(0, len(errors), ROWS):
-        score[start : start + ROWS] = errors[start : start + ROWS].astype(np.float64) @ counts
+        score[start : start + ROWS] = errors[start : start + ROWS].astype(np.float64) @ counts - origin
     return score
 
 
@@ -57,18 +60,17 @@ def scored(table: Mapping[str, np.ndarray], native: str, weighting: str, bank: s
     Where the table holds errors of the null class too, they are taken off: s(x, c) − s(x, ∅), what the class explains.
     """
     weights = error_weights(table["alpha"], table["sigma"], native, weighting)
-    quadrature = table.get("quadrature")
+    quadrature, origin = table.get("quadrature"), 0.0
     if weighting == "zscore":
         mean, spread = _moments(table["errors"])
-        weights = 1 / np.maximum(spread, 1e-12)
-    score = difficulty(table[f"errors{bank}"], weights, quadrature)
-    null = table.get(f"errors_null{bank}")
-    if null is not None:
-        return np.asarray(score - difficulty(null, weights, quadrature))
-    if weighting == "zscore":
+        differs = spread > ROUNDING * np.abs(mean)  # where all images are alike, a time says nothing
+        weights = differs / np.where(differs, spread, 1)
         share = np.full(len(mean), 1 / len(mean)) if quadrature is None else quadrature
-        return np.asarray(score - np.float32((mean * weights * share).sum()))
-    return score
+        origin = float((mean * weights * share).sum())
+    errors, null = table[f"errors{bank}"], table.get(f"errors_null{bank}")
+    if null is None:
+        return difficulty(errors, weights, quadrature, origin)
+    return np.asarray(difficulty(errors, weights, quadrature) - difficulty(null, weights, quadrature))
 
 
 def _moments(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

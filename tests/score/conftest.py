@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from d2c.diffusion.checkpoints import save_model
 from d2c.diffusion.config import ModelConfig
 from d2c.diffusion.dit import DiT
 from d2c.diffusion.sit import build
+from d2c.score.estimator import Estimator
 
 SIZES = (30, 25, 3)
 
@@ -42,16 +43,16 @@ def scorer_file(make_model, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory) -> Callable[[str], Path]:
-    """A folder of class folders with random 8 × 8 images, grey ("L") or colour ("RGB")."""
+def pictures(tmp_path_factory) -> Callable[..., Path]:
+    """A folder of class folders with random images, 8 × 8 unless said, grey ("L") or colour ("RGB")."""
 
-    def make(mode: str) -> Path:
+    def make(mode: str, sizes: Sequence[int] = SIZES, sides: tuple[int, int] = (8, 8)) -> Path:
         folder = tmp_path_factory.mktemp("pictures")
         rng = np.random.default_rng(0)
-        for name, size in zip(("ant", "bee", "cat"), SIZES, strict=True):
+        for name, size in zip(("ant", "bee", "cat"), sizes, strict=False):
             (folder / name).mkdir()
             for i in range(size):
-                shape = (8, 8) if mode == "L" else (8, 8, 3)
+                shape = sides if mode == "L" else (*sides, 3)
                 smooth = rng.integers(0, 256) * rng.random()  # so that images differ in difficulty
                 pixels = np.clip(smooth + rng.normal(0, rng.random() * 80, shape), 0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / name / f"{i:03d}.png")
@@ -68,3 +69,23 @@ def workspace(tmp_path) -> Workspace:
 @pytest.fixture
 def dataset(pictures, workspace) -> Artifact:
     return ingest(pictures("L"), workspace=workspace, name="bugs", quiet=True)
+
+
+@pytest.fixture
+def small_shards(monkeypatch) -> None:
+    """Shards of 10 images, so that even a tiny data set has several."""
+    monkeypatch.setattr("d2c.data.shards.SMALLEST", 10)
+
+
+@pytest.fixture
+def counted(monkeypatch) -> list[int]:
+    """How many images the estimator was given, in either bank, call by call."""
+    calls: list[int] = []
+    errors = Estimator.errors
+
+    def count(self, x, targets, bank=0, **options):
+        calls.append(len(x))
+        return errors(self, x, targets, bank, **options)
+
+    monkeypatch.setattr(Estimator, "errors", count)
+    return calls
