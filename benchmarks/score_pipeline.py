@@ -28,6 +28,7 @@ from d2c.diffusion import encode
 from d2c.diffusion.autoencoders import SD_VAE
 from d2c.diffusion.config import ModelConfig
 from d2c.diffusion.sit import build
+from d2c.score import stream
 
 IMAGENET = 1_281_167
 
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("--size", default="XL")
     parser.add_argument("--folder", type=Path, help="keep everything here (default: a temporary folder)")
     given = parser.parse_args()
-    shards.PIECES, encode.COMPILE_FROM = 1, 0.0  # as at ImageNet's size
+    shards.PIECES, encode.COMPILE_FROM, stream.COMPILE_FROM = 1, 0.0, 0.0  # as at ImageNet’s size
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.folder or Path(scratch)
         source = folder / "photographs"

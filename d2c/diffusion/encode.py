@@ -28,6 +28,7 @@ def hasten(autoencoder: Autoencoder, device: torch.device, precision: str, pixel
     """Compile the encoder where that pays: in bf16 on a GPU, so many pixels being to come. Batches are then `fixed`."""
     if device.type != "cuda" or precision != "bf16" or pixels < COMPILE_FROM or not compiles(device):
         return False
+    torch.backends.cudnn.benchmark = True  # one shape to come, many times: worth looking for its best convolutions
     for net in networks(autoencoder).values():
         getattr(net, "encoder", net).compile(dynamic=False)
     return True
