@@ -76,7 +76,8 @@ def again(scores: Artifact, **changes: Any) -> list[str] | None:
     recipe = scores.recipe
     if recipe.get("scorer") not in known(state.workspace()):
         return None
-    values = {o.name: recipe[o.name] for o in options_of(ScoreConfig) if o.name in recipe}
+    noted = {name: v for name, v in scores.record["execution"].items() if name in ("weights", "class_map")} | recipe
+    values = {o.name: noted[o.name] for o in options_of(ScoreConfig) if o.name in noted}
     config = configure(ScoreConfig, None, values | changes)
     return forms.words_of("score", f"datasets/{scores.parent('datasets').name}", config)
 

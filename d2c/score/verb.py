@@ -10,6 +10,7 @@ import numpy as np
 
 from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure, option, recipe_of
+from d2c.data.captions import ALL
 from d2c.errors import D2CError
 from d2c.score.grid import GRIDS
 from d2c.score.labels import fit
@@ -29,7 +30,7 @@ class ScoreConfig:
         "digits", "Frozen model: a shipped scorer, a release, a run, a file, a diffusers folder or hf:"
     )
     evaluations: int = option(8, "Timesteps K at which each image is judged", minimum=1, maximum=1000)
-    weighting: str = option("eps", "Quantity whose squared error counts", choices=WEIGHTINGS)
+    weighting: str = option("eps", "Quantity whose squared error counts; zscore: each time alike", choices=WEIGHTINGS)
     contrast: bool = option(False, "Score what the class (or caption) explains: s(x, c) − s(x, ∅); twice the cost")
     grid: str = option(
         "pilot", "Timesteps: where a pilot finds images to differ, or uniform", choices=GRIDS, advanced=True
@@ -121,7 +122,13 @@ def targets_of(scorer: Located, dataset: Artifact, class_map: str = "") -> np.nd
                 "(--caption-column, or IMAGE.txt beside each image)"
             )
         return None
-    return fit(scorer, dataset.json("classes.json"), class_map)
+    names = dataset.json("classes.json")
+    if dataset.facts.get("captions") and names == [ALL] and not class_map:
+        raise D2CError(
+            f"scorer {scorer.name} is told classes, datasets/{dataset.name} has captions and no classes: give a "
+            "text-to-image pipeline (--scorer FOLDER or hf:ORG/NAME)"
+        )
+    return fit(scorer, names, class_map)
 
 
 def _job(dataset: Artifact, scorer: Located, config: ScoreConfig, team: Team) -> Job:

@@ -71,6 +71,24 @@ def scored(table: Mapping[str, np.ndarray], native: str, weighting: str, bank: s
     return score
 
 
+def seen(table: Mapping[str, np.ndarray], native: str, weighting: str) -> np.ndarray:
+    """The errors that `scored` is the mean of over the clock: float32 [N, K], of the first bank.
+
+    Weighted; with "zscore" in standard deviations from the mean at each timestep; with errors of the null class,
+    theirs taken off.
+    """
+    weights = error_weights(table["alpha"], table["sigma"], native, weighting)
+    null, mean = table.get("errors_null"), np.zeros(len(weights))
+    if weighting == "zscore":
+        mean, spread = _moments(table["errors"])
+        weights = 1 / np.maximum(spread, 1e-12)
+    found = np.empty(table["errors"].shape, np.float32)
+    for start in range(0, len(found), ROWS):
+        at = slice(start, start + ROWS)
+        found[at] = (table["errors"][at].astype(np.float64) - (mean if null is None else null[at])) * weights
+    return found
+
+
 def _moments(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of each column, float64 [K], read in blocks."""
     blocks = [errors[a : a + ROWS].astype(np.float64) for a in range(0, len(errors), ROWS)]
