@@ -15,7 +15,7 @@ from d2c.artifacts import Artifact
 from d2c.data.captions import ALL
 
 PER_PAGE = 60
-LONG = 500  # characters of a caption that are shown; the rest is in the data set
+LONG = 300  # characters of a caption that are shown; the rest is in the data set
 
 
 def ids_of(dataset: Artifact, label: int | None = None) -> list[int]:
@@ -93,11 +93,14 @@ def image_details(dataset: Artifact, sample_id: int, more: Sequence[tuple[str, s
     row = table.loc[table["sample_id"] == sample_id].iloc[0]
     caption = str(row["caption"]) if "caption" in table else ""
     film([("", image(dataset, sample_id))], key="details_picture", label=f"Image {sample_id}", width=260)
+    if caption:
+        shown = caption if len(caption) <= LONG else caption[:LONG].rpartition(" ")[0] or caption[:LONG]
+        more_of_it = f" … ({len(caption):,} characters)" if len(shown) < len(caption) else ""
+        st.markdown(words.plain(shown) + more_of_it)
     pairs(
         [
             ("Image", str(sample_id)),
             *([] if plain_pairs(dataset) else [("Class", str(state.classes(dataset)[int(row["label"])]))]),
-            *([("Caption", caption if len(caption) <= LONG else f"{caption[:LONG].rstrip()} …")] if caption else []),
             *more,
             ("Size", f"{row['width']} × {row['height']} px"),
             *([("Split", str(row["split"]))] if row["split"] else []),
@@ -116,6 +119,7 @@ def pairs(rows: Sequence[tuple[str, str]]) -> None:
 def image_panel(dataset: Artifact, picked: int | None, more: Sequence[tuple[str, str]] = ()) -> None:
     """Details of the picked image, or what to do to see some."""
     if picked is None or picked not in set(ids_of(dataset)):
-        st.caption(":material/ads_click: Pick an image to see it large, with its class and file.")
+        what = "caption" if plain_pairs(dataset) else "class"
+        st.caption(f":material/ads_click: Pick an image to see it large, with its {what} and file.")
         return
     image_details(dataset, picked, more)

@@ -267,7 +267,9 @@ def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: com
         "so this falls sooner than ρ."
     )
     both = [a.facts.get("reliability") for a in (scores, other)]
-    if all(r is not None and r > 0 for r in both):
+    if _same_errors(scores, other):
+        lines.append("Both weigh the same errors, and so share their noise: two scores made apart would agree less.")
+    elif all(r is not None and r > 0 for r in both):
         most = rho(float(np.sqrt(both[0] * both[1])))
         lines.append(
             f"Two scores as noisy as these agree at ρ ≈ {most} when they mean the same, if their noise is independent."
@@ -280,6 +282,12 @@ def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: com
         ]
         lines.append(f"Compared on the {words.many(len(found), 'image')} that both hold; left out: {', '.join(parts)}.")
     return lines
+
+
+def _same_errors(one: Artifact, other: Artifact) -> bool:
+    """Whether two scores are weightings of one table."""
+    named = [a.facts.get("table_of") or a.name for a in (one, other)]
+    return named[0] == named[1] or {**one.recipe, "weighting": ""} == {**other.recipe, "weighting": ""}
 
 
 def _table(both: Sequence[Artifact]) -> str:

@@ -63,7 +63,8 @@ def sentence(scores: Artifact) -> str:
         busy = "the two point in opposite directions" if highest >= NOTICEABLE else "it is not how busy a picture is"
     taken = accounted(scores)
     both = f" Together they take {words.share(taken)} of the variance of its ranks." if taken is not None else ""
-    return f"Within a class, difficulty goes with {' and with '.join(parts)}: {busy}.{both}"
+    who = "Within a class, difficulty" if len(state.classes(scores)) > 1 else "Difficulty"
+    return f"{who} goes with {' and with '.join(parts)}: {busy}.{both}"
 
 
 def left(scores: Artifact) -> dict[str, float]:

@@ -26,6 +26,7 @@ VIEWS = {
 }
 IN_A_STRIP = 18
 SHORT = {"jpeg_bytes": "JPEG", "total_variation": "variation", "other": "other"}  # above narrow columns
+WIDE = {"jpeg_bytes": 58, "total_variation": 76, "other": 56}  # px
 CONTRAST = "The error with the image's label minus the error without one"
 STANDARD = "Each time's error in standard deviations over all images, so that every time counts alike"
 TRUSTED = 0.8  # rank correlation from which an order is called stable
@@ -39,9 +40,9 @@ def trust(scores: Artifact) -> str:
     if reliability is None:
         return "How stable the ranking is was not measured: score with reliability images to know."
     judged = "stable" if reliability >= TRUSTED else "loose; more evaluations would settle it"
-    within = " within a class" * (len(names) > 1)
+    within, of = (" within a class", "its class's") if len(names) > 1 else ("", "all")
     said = f"The ranking{within} would repeat with ρ = **{rho(reliability)}**: {judged}."
-    said += _picks(overlap, (facts.get("rank_check") or {}).get("mean_shift")) if overlap else ""
+    said += _picks(overlap, (facts.get("rank_check") or {}).get("mean_shift"), of) if overlap else ""
     by_class = {int(label): value for label, value in (facts.get("reliability_by_class") or {}).items()}
     if len(by_class) > 1:
         weakest = min(by_class, key=lambda label: (by_class[label], label))
@@ -49,16 +50,16 @@ def trust(scores: Artifact) -> str:
     return said
 
 
-def _picks(overlap: Mapping[str, float], shift: float | None) -> str:
+def _picks(overlap: Mapping[str, float], shift: float | None, of: str) -> str:
     """Whether single picks of interval sampling repeat; near chance they do not, and that is said."""
     share, chance, m = overlap["overlap"], overlap["chance"], int(overlap["per_class"])
     every = f"every {ordinal(int(overlap['interval']))} of the images scored twice, {m:,} a class"
-    less = "do not" if share - chance < BEYOND_CHANCE * (1 - chance) else "move more"
+    less = "hardly do" if share - chance < BEYOND_CHANCE * (1 - chance) else "move more"
     said = (
         f" Single picks {less}: with other noise, interval sampling ({every}) would choose "
         f"**{words.share(share)}** of the same images, unrelated rankings {words.share(chance)}."
     )
-    moves = f"an image moves by {words.share(shift)} of its class's ranks, and " if shift is not None else ""
+    moves = f"an image moves by {words.share(shift)} of {of} ranks, and " if shift is not None else ""
     why = f"{moves}neighbours in rank replace each other"
     return said + f" {why[:1].upper()}{why[1:]}; the spread from easy to hard stays."
 
@@ -95,7 +96,8 @@ def marks(scores: Artifact) -> None:
         st.badge(words.plain(about), icon=":material/model_training:", color="blue")
         helps = [CONTRAST] * bool(facts.get("contrast")) + [STANDARD] * (facts.get("weighting") == "zscore")
         st.badge(ranking.weighted(scores), icon=":material/balance:", color="gray", help=". ".join(helps) or None)
-        scorers.licence_badge(str(scorer.get("licence") or ""))
+        if not str(scorer.get("source") or "").startswith("runs/"):  # one's own
+            scorers.licence_badge(scorer.get("licence"))
 
 
 def view_box() -> str:
@@ -161,7 +163,7 @@ def curve(
     if sample_id is not None and ranking.place(scores, sample_id) is not None:
         row = ranking.row_of(scores, sample_id)
         one = aggregates.error_curve(errors.table, errors.noise, row)
-        label = int(state.table(scores, "scores.parquet")["label"].iloc[row])
+        label = int(state.table(scores, "scores.parquet")["label"].iloc[row]) if len(names) > 1 else None
 
     def make() -> aggregates.Band:
         labels = state.table(scores, "scores.parquet")["label"].to_numpy()
@@ -184,7 +186,9 @@ def curve(
         figure.update_layout(showlegend=False)
     charts.show(figure, key=key, alt=f"Error by noise level: median and 10–90 % band, {who.lower()}")
     if not short:
-        over = f"Image {sample_id} over the band of its class, {words.plain(names[label])}." if one is not None else ""
+        over = f"Image {sample_id} over the band of all images." if one is not None else ""
+        if one is not None and label is not None:
+            over = f"Image {sample_id} over the band of its class, {words.plain(names[label])}."
         where = " Asked where a pilot found images to differ." if scores.facts.get("grid") == "pilot" else ""
         st.caption((over or "Pick an image below to see its own curve, over the band of its class.") + where)
 
@@ -198,7 +202,7 @@ def strips(dataset: Artifact, scores: Artifact, label: int | None, picked: int |
         for which, title in STRIPS:
             for row in aggregates.extremes(table, label, IN_A_STRIP, which).itertuples():
                 rank = ranking.place(scores, row.sample_id)[0]
-                said = names[row.label] if label is None else f"rank {rank:,}"
+                said = names[row.label] if label is None and len(names) > 1 else f"rank {rank:,}"
                 about = f"Image {row.sample_id}, class {names[row.label]}, rank {rank}, difficulty {row.difficulty:.4g}"
                 tile = Tile(row.sample_id, thumb(dataset, row.sample_id), said, about, group=title)
                 found.setdefault(row.sample_id, tile)
@@ -224,7 +228,8 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
     def make() -> object:
         by_class = scores.facts.get("reliability_by_class") or {}
         table = aggregates.class_table(state.table(scores, "scores.parquet"), state.classes(scores), by_class)
-        table["histogram"] = [row.tolist() for row in found.counts]
+        pairs = found.counts.reshape(len(found.counts), -1, 2).sum(axis=2)  # finer bars are too faint in a cell
+        table["histogram"] = [row.tolist() for row in pairs]
         for name, control in goes_with.items():
             table[name] = [control.by_class.get(label) for label in table["label"]]
         table["other"] = [alike.get(label) for label in table["label"]]
@@ -236,25 +241,28 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
     st.dataframe(
         state.derived(scores, f"class table with {other.fingerprint if other else None}", make),
         hide_index=True,
-        column_order=["class", "images", "difficulty", "histogram", "reliability", *named, "spread"],
+        column_order=["class", "images", "difficulty", "spread", "histogram", "reliability", *named],
         column_config={
-            "class": column.TextColumn("Class"),
-            "images": column.NumberColumn("Images", format="localized"),
-            "difficulty": column.NumberColumn("Difficulty", format="%.3f", help="Mean over the class"),
+            # Widths in px: together they fit beside the form on a screen of 1024; on a wider one they are stretched.
+            "class": column.TextColumn("Class", width=84),
+            "images": column.NumberColumn("Images", format="localized", width=60),
+            "difficulty": column.NumberColumn("Difficulty", format="%.3f", width=70, help="Mean over the class"),
+            "spread": column.NumberColumn("Spread", format="%.3f", width=60, help="Standard deviation in the class"),
             "histogram": column.BarChartColumn(
-                "Easy to hard", y_min=0, width=120, help="Images by difficulty, in the same bins for all classes"
+                "Easy to hard", y_min=0, width=86, help="Images by difficulty, in the same bins for all classes"
             ),
-            "spread": column.NumberColumn("Spread", format="%.3f", help="Standard deviation within the class"),
             "reliability": column.ProgressColumn(
                 "Reliability",
-                width=120,
+                width=94,
                 min_value=0,
                 max_value=1,
                 format="%.2f",
                 help="Spearman correlation of the rankings that two sets of noise give",
             ),
             **{
-                key: column.NumberColumn(f"ρ {SHORT[key]}", format="%.2f", width="small", help=f"Spearman with {name}")
+                key: column.NumberColumn(
+                    f"ρ {SHORT[key]}", format="%.2f", width=WIDE[key], help=f"Spearman with {name}"
+                )
                 for key, name in named.items()
             },
         },

@@ -30,6 +30,9 @@ _EMPTY = {
     "autoencoder": "The scorer's own",
     "class_map": "Matched by name",
 }
+_CHOICES = {
+    "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"}
+}
 
 
 def config_form(
@@ -80,9 +83,15 @@ def field_label(name: str, unit: str = "") -> str:
     return words[:1].upper() + words[1:] + (f" ({unit})" if unit and unit not in words else "")
 
 
-def in_words(said: str) -> str:
-    """An error line with the fields of a form in place of the flags of a command: --class-map → Class map."""
-    return re.sub(r"--([a-z][a-z-]+)", lambda flag: field_label(flag[1].replace("-", "_")), said)
+def in_words(said: str, cls: type) -> str:
+    """An error line with a form's fields in place of a command's flags: --class-map FILE → Class map, under Advanced."""
+    places = {o.name: ", under Advanced" * o.advanced for o in options_of(cls)}
+
+    def field(flag: re.Match[str]) -> str:
+        name = flag[1].replace("-", "_")
+        return field_label(name) + places[name] if name in places else flag[0]
+
+    return re.sub(r"--([a-z][a-z-]+)(?: FILE)?", field, said)
 
 
 def words_of(verb: str, subject: str, config: Any = None, *more: str) -> list[str]:
@@ -104,7 +113,7 @@ def _field(spec: Option, key: str, start: Mapping[str, Any], link: bool) -> Any:
     common |= {"bind": "query-params"} if link else {"persist_state": "session"}
     if spec.choices is not None:
         options = list(spec.choices)
-        common["format_func"] = lambda choice: choice or _EMPTY.get(spec.name, "Not given")
+        common["format_func"] = lambda c: _CHOICES.get(spec.name, {}).get(c, c) or _EMPTY.get(spec.name, "Not given")
         return st.selectbox(label, options, index=options.index(value) if value in options else 0, **common)
     if spec.type is bool:
         return st.toggle(label, value=value, wrap=True, **common)

@@ -16,6 +16,12 @@ from d2c.select import Ranking
 
 NOISE = "Noise level (0 = the image, 1 = noise alone)"
 WEIGHTED = {"eps": "ε error", "v": "v error", "x0": "x₀ error", "zscore": "Standardised error"}
+UNITS = {  # of a curve, by whether it is a contrast and whether it is standardised
+    (False, False): "Error",
+    (False, True): "Error in standard deviations",
+    (True, False): "Error with − without label",
+    (True, True): "With − without label, in std. dev.",
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,9 +69,7 @@ def errors(scores: Artifact) -> Errors:
             native = file.metadata()["weighting"]
         weighting = str(scores.facts.get("weighting", native))
         count = arrays["errors"].shape[1]
-        unit = "Error with − without label" if "errors_null" in arrays else "Error"
-        if weighting == "zscore":
-            unit += ", in standard deviations" if "errors_null" in arrays else " − mean, in standard deviations"
+        unit = UNITS["errors_null" in arrays, weighting == "zscore"]
         quadrature = arrays.get("quadrature", np.full(count, 1 / count, np.float32))
         return Errors(seen(arrays, native, weighting), arrays["sigma"], quadrature, unit)
 

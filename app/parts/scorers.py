@@ -19,9 +19,11 @@ from d2c.score.scorers import Located, known, locate
 from d2c.score.verb import targets_of
 
 OLDER = "These scores were made before this was noted; score again to have it"
+UNSTATED = "Neither the scorer's file nor its folder says under which licence its weights are"
 FIRST_USE = (
     "The frozen diffusion model that judges. One that comes with D2C, a run of this workspace, a released ImageNet "
-    "model (2.7 GB, fetched when it is first used), a path to a checkpoint or to a diffusers folder, or hf:ORG/NAME."
+    "model (2.7 GB, fetched when it is first used), a path to a checkpoint or to a diffusers folder, or hf:ORG/NAME. "
+    "Captions take a text-to-image pipeline."
 )
 
 
@@ -68,7 +70,7 @@ def of_form(config: ScoreConfig, dataset: Artifact) -> str:
         about(locate(config.scorer, state.workspace(), config.weights, config.path))
     if found:
         said = found[:1].upper() + found[1:]
-        st.warning(words.plain(forms.in_words(said)), icon=":material/warning:")
+        st.warning(words.plain(forms.in_words(said, ScoreConfig)), icon=":material/warning:")
     return found
 
 
@@ -83,25 +85,27 @@ def about(found: Located) -> None:
         return
     release = found.release
     licence_badge(release.licence)
-    what = f"{release.model} for {release.image_size} px, {release.classes:,} classes of ImageNet-1K."
+    what = f"{release.model}, {release.image_size} px, {release.classes:,} ImageNet classes."
     where = link(release.address)
-    here = f"{words.plain(found.path.name)} is on this machine"
-    folder = words.plain(str(download.cache_folder()))
     if found.here:
-        st.caption(f"{what} {here} ({words.size(found.path.stat().st_size)}); it comes from {where}.")
+        size = words.size(found.path.stat().st_size)
+        st.caption(f"{what} {words.plain(found.path.name)} is on this machine ({size}); it comes from {where}.")
         return
     st.caption(
-        f"{what} **{words.size(release.size)}** from {where}, fetched when scoring begins, into {folder}; "
-        f"besides, the autoencoder {words.plain(release.autoencoder)} (0.3 GB). Without a network: put "
-        f"{words.plain(release.file)} into that folder, or name the file under *Advanced*, *Weights*."
+        f"{what} **{words.size(release.size)}** from {where}, fetched when scoring begins, "
+        "and its autoencoder (0.3 GB).",
+        help=f"It goes to {words.plain(str(download.cache_folder()))}. Without a network: put "
+        f"{words.plain(release.file)} there, or name the file as *Weights* under *Advanced*. "
+        f"The autoencoder is {words.plain(release.autoencoder)}.",
     )
 
 
-def licence_badge(licence: str) -> None:
-    """A licence as a badge; one that forbids commercial use is marked, one that nobody noted is said to be so."""
-    name = words.plain(licence.partition(" (")[0])
+def licence_badge(licence: str | None) -> None:
+    """A licence as a badge, marked when it forbids commercial use; "" stands for none stated, None for not noted."""
+    name = words.plain((licence or "").partition(" (")[0])
     if not licence:
-        st.badge("Licence not noted", icon=":material/license:", color="gray", help=OLDER)
+        said, why = ("Licence not noted", OLDER) if licence is None else ("No licence stated", UNSTATED)
+        st.badge(said, icon=":material/license:", color="gray", help=why)
     elif bound(licence):
         st.badge(
             f"Non-commercial: {name}" if "commercial" not in name.lower() else name,
@@ -123,7 +127,7 @@ def link(source: str) -> str:
     """Where weights come from, as Markdown: an address by its host, anything else as it is."""
     host = urlsplit(source).hostname if source.startswith("https://") else None
     safe = host and not re.search(r"[\s()<>]", source)
-    return f"[{words.plain(str(host))}]({source})" if safe else words.plain(source)
+    return f"[{words.plain(str(host).removeprefix('www.'))}]({source})" if safe else words.plain(source)
 
 
 def _stamp(name: str) -> float:

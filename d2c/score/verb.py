@@ -30,7 +30,9 @@ class ScoreConfig:
         "digits", "Frozen model: a shipped scorer, a release, a run, a file, a diffusers folder or hf:"
     )
     evaluations: int = option(8, "Timesteps K at which each image is judged", minimum=1, maximum=1000)
-    weighting: str = option("eps", "Quantity whose squared error counts; zscore: each time alike", choices=WEIGHTINGS)
+    weighting: str = option(
+        "eps", "Quantity whose squared error counts; zscore lets every timestep count alike", choices=WEIGHTINGS
+    )
     contrast: bool = option(False, "Score what the class (or caption) explains: s(x, c) − s(x, ∅); twice the cost")
     grid: str = option(
         "pilot", "Timesteps: where a pilot finds images to differ, or uniform", choices=GRIDS, advanced=True
@@ -126,7 +128,7 @@ def targets_of(scorer: Located, dataset: Artifact, class_map: str = "") -> np.nd
     if dataset.facts.get("captions") and names == [ALL] and not class_map:
         raise D2CError(
             f"scorer {scorer.name} is told classes, datasets/{dataset.name} has captions and no classes: give a "
-            "text-to-image pipeline (--scorer FOLDER or hf:ORG/NAME)"
+            "text-to-image pipeline, a folder or hf:ORG/NAME, as the scorer"
         )
     return fit(scorer, names, class_map)
 
