@@ -102,11 +102,12 @@ def agreement(scores: Artifact, other: Artifact, label: int | None) -> None:
     """How far the two agree, in numbers and words."""
     found, names = pairing(scores, other), state.classes(scores)
     value = found.within if label is None else found.by_class.get(label)
-    title = "Within a class, on average" if label is None else f"Within class {words.plain(names[label])}"
+    title = "Within a class" if label is None else f"Within class {words.plain(names[label])}"
+    meaning = "Spearman's rank correlation" + (", the mean over classes" if label is None else "")
     shared = overlap(scores, other)
     one, two = st.columns(2)
     with one:
-        st.metric(title, "–" if value is None else f"ρ = {rho(value)}", help="Spearman's rank correlation")
+        st.metric(title, "–" if value is None else f"ρ = {rho(value)}", help=meaning)
     with two:
         st.metric(
             "Chosen in common",

@@ -84,7 +84,7 @@ def field_label(name: str, unit: str = "") -> str:
 
 
 def in_words(said: str, cls: type) -> str:
-    """An error line with a form's fields in place of a command's flags: --class-map FILE → Class map, under Advanced."""
+    """An error line with the fields of a form for the flags of a command: --class-map FILE → Class map, under …"""
     places = {o.name: ", under Advanced" * o.advanced for o in options_of(cls)}
 
     def field(flag: re.Match[str]) -> str:
