@@ -21,7 +21,7 @@ _LABELS = {
     "drop": "label drop",
     "use_text": "text tokens",
     "use_vision": "vision tokens",
-    "path": "convention",
+    "path": "path (convention)",
 }
 # What an empty value means, where it means more than "none".
 _EMPTY = {

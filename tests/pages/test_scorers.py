@@ -169,8 +169,10 @@ def test_a_foreign_checkpoint_must_say_its_convention(
     torch.save(model.state_dict(), tmp_path / "theirs.pt")
     monkeypatch.setattr("app.parts.scorers.known", lambda _: ["digits", str(tmp_path / "theirs.pt")])
     test = named(page, str(tmp_path / "theirs.pt"))
-    assert "Convention, under Advanced" in warning(test)
+    assert "do not say their convention" in warning(test)
+    assert "give path dit" in warning(test)
     box = test.selectbox(key="score_path")
+    assert box.label == "Path (convention)"
     assert box.options[0] == "As the checkpoint says"
     box.set_value("sit").run()
     assert not test.warning
