@@ -127,8 +127,8 @@ def view(dataset: Artifact, scores: Artifact, label: int | None, picked: int | N
         curve(scores, label, picked)
     grid, details = st.columns([3, 1], gap="medium")
     with grid:
-        name = "" if label is None else f" of class {words.plain(state.classes(scores)[label])}"
-        st.markdown(f"**From easy to hard{name}**")
+        name = "" if label is None else f"Class {words.plain(state.classes(scores)[label])}, from easy to hard"
+        st.markdown(f"**{name or 'From easy to hard'}**")
         strips(dataset, scores, label, picked)
     with details:
         browse.image_panel(dataset, picked, controls.about(scores, picked))
@@ -189,7 +189,9 @@ def curve(
         over = f"Image {sample_id} over the band of all images." if one is not None else ""
         if one is not None and label is not None:
             over = f"Image {sample_id} over the band of its class, {words.plain(names[label])}."
-        where = " Asked where a pilot found images to differ." if scores.facts.get("grid") == "pilot" else ""
+        where = (
+            " The noise levels are where a pilot found images to differ." if scores.facts.get("grid") == "pilot" else ""
+        )
         st.caption((over or "Pick an image below to see its own curve, over the band of its class.") + where)
 
 

@@ -69,8 +69,10 @@ def of_form(config: ScoreConfig, dataset: Artifact) -> str:
     with contextlib.suppress(D2CError):  # `misfit` says it
         about(locate(config.scorer, state.workspace(), config.weights, config.path))
     if found:
-        said = found[:1].upper() + found[1:]
-        st.warning(words.plain(forms.in_words(said, ScoreConfig)), icon=":material/warning:")
+        wrong, _, remedy = (words.plain(part) for part in forms.in_words(found, ScoreConfig).partition("; "))
+        st.warning(wrong[:1].upper() + wrong[1:], icon=":material/warning:")
+        if remedy:  # in small print: the column is narrow
+            st.caption(remedy[:1].upper() + remedy[1:])
     return found
 
 

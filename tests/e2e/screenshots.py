@@ -24,7 +24,7 @@ CHROMIUM = "/usr/bin/chromium"  # Playwright's own when there is none
 MOST = 150_000  # bytes of a picture
 SHOTS = {  # address, height in px
     "overview": ("", 698),
-    "difficulty": ("difficulty?class=eight&image=1553", 1080),
+    "difficulty": ("difficulty?class=eight&image=1165", 1080),
     "select": ("select", 900),
     "explore": ("explore", 900),
 }

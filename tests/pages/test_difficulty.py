@@ -121,7 +121,7 @@ def test_real_scores_say_what_was_done_and_how_far_to_trust_it(page: Page, new: 
     assert "No licence stated" in said(test)
     assert re.search(r"Scored 12 images × 4 evaluations in .* on the CPU, [\d,.]+ images/s\.", captions(test))
     assert "Weights: file tiny.safetensors." in captions(test)
-    assert "Asked where a pilot found images to differ." in captions(test)
+    assert "The noise levels are where a pilot found images to differ." in captions(test)
 
 
 def test_picks_that_no_better_than_chance_repeat_are_said_to(page: Page, new: Artifact) -> None:

@@ -106,7 +106,7 @@ def test_a_release_that_knows_other_classes_says_so_before_anything_is_fetched(
 ) -> None:
     test = named(page, "dit-xl-2-256")
     assert "10 of 10 classes of the data set are not among its 1000: 'zero', 'one'" in warning(test)
-    assert "say which they are with Class map, under Advanced (CSV rows class,target" in warning(test)
+    assert "Say which they are with Class map, under Advanced (CSV rows class,target" in captions(test)
     assert test.button(key="score_go").disabled
     assert jobs.jobs(digits.workspace) == []
     assert not cache.exists()
