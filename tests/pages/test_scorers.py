@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
 from app.parts import forms, scorers
 from d2c import jobs
-from d2c.artifacts import Artifact, Workspace
+from d2c.artifacts import Artifact, Build, Workspace, produce
 from d2c.data import ingest
 from d2c.diffusion.pretrained import RELEASES
 from d2c.score import ScoreConfig
-from tests.pages.reading import captions, said
+from tests.pages.conftest import Judged
+from tests.pages.reading import captions, said, tiles
 
 Page = Callable[..., AppTest]
 
@@ -189,6 +191,27 @@ def test_captions_ask_for_a_text_to_image_pipeline(page: Page, pairs: Artifact) 
     assert "is told classes, datasets/pairs has captions and no classes" in warning(test)
     assert "judged by a text-to-image pipeline" in captions(test)
     assert not [b for b in test.button if b.key in ("first_score", "no_scorer_go")]
+
+
+@pytest.mark.parametrize("show", ["Easy to hard", "What it goes with", "Compare", "By class"])
+def test_scores_of_pairs_are_shown_without_their_one_class(page: Page, pairs: Artifact, show: str) -> None:
+    def write(build: Build) -> None:
+        ids = np.arange(4)
+        errors = np.array([[1, 2], [2, 2], [2, 3], [3, 3]], np.float32)
+        table = pd.DataFrame({"sample_id": ids, "label": np.int32(0), "difficulty": errors.mean(1)})
+        table.to_parquet(build.folder / "scores.parquet", index=False)
+        arrays = {"errors": errors, "timesteps": errors[0], "alpha": errors[0] / 4, "sigma": 1 - errors[0] / 4}
+        save_file(arrays, build.folder / "errors.safetensors", {"weighting": "eps"})
+        build.note(images=4, evaluations=2, weighting="eps", reliability=0.9, reliability_by_class={"0": 0.9})
+
+    produce(pairs.workspace, "scores", Judged(), write, stem="s", name="told", parents=[pairs], quiet=True)
+    test = page("difficulty", show=show, image=0)
+    assert "The ranking would repeat with ρ = **.90**: stable." in said(test)
+    if show == "Easy to hard":
+        assert [tile[2] for tile in tiles(test)] == ["rank 0", "rank 1", "rank 2", "rank 3"]
+        assert "a *red* square" in said(test)
+        assert "Image 0 over the band of all images." in captions(test)
+    assert "a *red* square" in said(page("select", image=0))
 
 
 def test_a_class_is_not_asked_for_where_there_is_one(page: Page, pairs: Artifact) -> None:
