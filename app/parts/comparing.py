@@ -209,7 +209,7 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
         said = str(problem)
         st.warning(words.plain(said[:1].upper() + said[1:]), icon=":material/warning:")
         return
-    names = (short(scores.name), short(other.name))
+    names = (words.short(scores.name), words.short(other.name))
     square, numbers = st.columns([1, 1.25], gap="large")
     with square:
         scatter(
@@ -243,12 +243,6 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
         )
     with panel:
         details(dataset, scores, other, picked)
-
-
-def short(name: str, most: int = 24) -> str:
-    """A name that fits on an axis: its middle left out when it is long."""
-    keep = (most - 1) // 2
-    return name if len(name) <= most else f"{name[:keep]}…{name[-keep:]}"
 
 
 def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: compare.Overlap) -> list[str]:
@@ -297,7 +291,7 @@ def _table(both: Sequence[Artifact]) -> str:
     for artifact in both:
         facts, reliability = artifact.facts, artifact.facts.get("reliability")
         cells = [
-            f"**{words.plain(short(artifact.name))}**",
+            f"**{words.plain(words.short(artifact.name))}**",
             words.plain(str((facts.get("scorer") or {}).get("name", "–"))),
             str(facts.get("evaluations", "–")),
             ranking.weighted(artifact),

@@ -176,7 +176,7 @@ def _bars(scores: Artifact, found: Mapping[str, compare.Control], other: Artifac
     by_class = {NAMES[name]: control.by_class for name, control in found.items()}
     pairing = comparing.alike(scores, other)
     if other is not None and pairing is not None and pairing.within is not None:
-        name = f"By {comparing.short(other.name, 20)}"
+        name = f"By {words.short(other.name, 20)}"
         means[name], by_class[name] = pairing.within, pairing.by_class
     figure = scatters.correlations(means, by_class, state.classes(scores))
     said = ", ".join(f"{name} {rho(value)}" for name, value in means.items())

@@ -239,7 +239,7 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
 
     column = st.column_config
     named = {name: controls.NAMES[name] for name, control in goes_with.items() if control.by_class}
-    named |= {"other": comparing.short(other.name)} if other is not None and pairing is not None else {}
+    named |= {"other": words.short(other.name)} if other is not None and pairing is not None else {}
     st.dataframe(
         state.derived(scores, f"class table with {other.fingerprint if other else None}", make),
         hide_index=True,
