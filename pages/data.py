@@ -23,7 +23,8 @@ with left:
             key="source",
             persist_state="session",
             placeholder="/data/flowers",
-            help="A folder of class folders, a .parquet file with image bytes and labels, or demo:digits",
+            help="A folder of class folders or of images with captions, a .parquet file with image bytes and labels or "
+            "captions, wds:GLOB, hf:OWNER/NAME, or demo:digits",
         )
         config = forms.config_form(IngestConfig, key="ingest", columns=2)
         if config is not None:
@@ -51,7 +52,10 @@ with middle:
     facts, names = dataset.facts, state.classes(dataset)
     with st.grid(4, min_column_width=130):
         st.metric("Images", words.count(facts["images"]), border=True)
-        st.metric("Classes", words.count(facts["classes"]), border=True)
+        if facts.get("captions"):
+            st.metric("Captions", words.count(facts["captions"]), border=True)
+        if not browse.plain_pairs(dataset):
+            st.metric("Classes", words.count(facts["classes"]), border=True)
         st.metric("Colour", "Greyscale" if facts["channels"] == 1 else "RGB", border=True)
         st.metric("Rejected files", words.count(facts.get("rejected", 0)), border=True)
     cards.provenance(dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import browse, cards, comparing, controls, difficulty, forms, jobs, ranking, words
+from app.parts import browse, cards, comparing, controls, difficulty, forms, jobs, scorers
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.score import ScoreConfig
@@ -28,12 +28,12 @@ with left:
     label = browse.class_box(scores.parent("datasets")) if scores else None
     with st.expander("Score images", icon=":material/stacked_line_chart:", expanded=scores is None):
         subject = state.choose("datasets")
-        scorer = ranking.scorer_box(key="score_scorer")
-        misfit = ranking.misfit(scorer, subject)
-        if misfit:
-            st.warning(words.plain(misfit[:1].upper() + misfit[1:]), icon=":material/warning:")
+        scorer = scorers.scorer_box(key="score_scorer")
+        known, misfit = st.container(gap="xsmall", key="scorer_known"), ""
         config = forms.config_form(ScoreConfig, key="score", start={"scorer": scorer}, hide=("scorer",))
         if config is not None:
+            with known:
+                misfit = scorers.of_form(config, subject)
             argv = forms.words_of("score", f"datasets/{subject.name}", config)
             jobs.start_button(
                 "Score",
@@ -52,13 +52,13 @@ with middle:
             with empty(
                 "Nothing is scored yet",
                 "A frozen diffusion model tries to remove noise from each image. What it finds hard is hard to learn. "
-                "Choose the scorer on the left, or take the shipped one.",
+                + scorers.advice(subject),
                 icon="stacked_line_chart",
                 key="no_scores",
             ):
-                if misfit:
+                if misfit and not subject.facts.get("captions"):
                     go_button("Train a scorer", "train", key="no_scorer_go")
-                elif config is not None:
+                elif config is not None and not misfit:
                     jobs.start_button(f"Score {subject.name}", argv, f"Score {subject.name}", key="first_score")
         st.stop()
 

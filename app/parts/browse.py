@@ -12,8 +12,10 @@ from app.parts.film import film
 from app.parts.gallery import Tile, gallery
 from app.places import image, thumb
 from d2c.artifacts import Artifact
+from d2c.data.captions import ALL
 
 PER_PAGE = 60
+LONG = 300  # characters of a caption that are shown; the rest is in the data set
 
 
 def ids_of(dataset: Artifact, label: int | None = None) -> list[int]:
@@ -25,6 +27,11 @@ def ids_of(dataset: Artifact, label: int | None = None) -> list[int]:
 
     ids: list[int] = state.derived(dataset, f"ids of {label}", make)
     return ids
+
+
+def plain_pairs(dataset: Artifact) -> bool:
+    """Whether a data set is images with captions and no classes, so that its one class says nothing."""
+    return bool(dataset.facts.get("captions")) and state.classes(dataset) == [ALL]
 
 
 def class_counts(dataset: Artifact) -> Sequence[int]:
@@ -40,8 +47,10 @@ def class_counts(dataset: Artifact) -> Sequence[int]:
 
 
 def class_box(dataset: Artifact, *, key: str = "class", label: str = "Class") -> int | None:
-    """A select box over the classes; None for all. Its value is in the URL."""
+    """A select box over the classes; None for all. Its value is in the URL. With one class there is nothing to ask."""
     names = state.classes(dataset)
+    if len(names) < 2:
+        return None
     every = "All classes"
     picked = st.selectbox(label, [every, *names], key=key, bind="query-params")
     return names.index(picked) if picked in names else None
@@ -82,11 +91,16 @@ def image_details(dataset: Artifact, sample_id: int, more: Sequence[tuple[str, s
     """One image large, and what is known about it; `more` adds rows."""
     table = state.table(dataset, "samples.parquet")
     row = table.loc[table["sample_id"] == sample_id].iloc[0]
+    caption = str(row["caption"]) if "caption" in table else ""
     film([("", image(dataset, sample_id))], key="details_picture", label=f"Image {sample_id}", width=260)
+    if caption:
+        shown = caption if len(caption) <= LONG else caption[:LONG].rpartition(" ")[0] or caption[:LONG]
+        more_of_it = f" … ({len(caption):,} characters)" if len(shown) < len(caption) else ""
+        st.markdown(words.plain(shown) + more_of_it)
     pairs(
         [
             ("Image", str(sample_id)),
-            ("Class", str(state.classes(dataset)[int(row["label"])])),
+            *([] if plain_pairs(dataset) else [("Class", str(state.classes(dataset)[int(row["label"])]))]),
             *more,
             ("Size", f"{row['width']} × {row['height']} px"),
             *([("Split", str(row["split"]))] if row["split"] else []),
@@ -105,6 +119,7 @@ def pairs(rows: Sequence[tuple[str, str]]) -> None:
 def image_panel(dataset: Artifact, picked: int | None, more: Sequence[tuple[str, str]] = ()) -> None:
     """Details of the picked image, or what to do to see some."""
     if picked is None or picked not in set(ids_of(dataset)):
-        st.caption(":material/ads_click: Pick an image to see it large, with its class and file.")
+        what = "caption" if plain_pairs(dataset) else "class"
+        st.caption(f":material/ads_click: Pick an image to see it large, with its {what} and file.")
         return
     image_details(dataset, picked, more)

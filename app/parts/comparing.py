@@ -76,7 +76,8 @@ def again(scores: Artifact, **changes: Any) -> list[str] | None:
     recipe = scores.recipe
     if recipe.get("scorer") not in known(state.workspace()):
         return None
-    values = {o.name: recipe[o.name] for o in options_of(ScoreConfig) if o.name in recipe}
+    noted = {name: v for name, v in scores.record["execution"].items() if name in ("weights", "class_map")} | recipe
+    values = {o.name: noted[o.name] for o in options_of(ScoreConfig) if o.name in noted}
     config = configure(ScoreConfig, None, values | changes)
     return forms.words_of("score", f"datasets/{scores.parent('datasets').name}", config)
 
@@ -101,11 +102,12 @@ def agreement(scores: Artifact, other: Artifact, label: int | None) -> None:
     """How far the two agree, in numbers and words."""
     found, names = pairing(scores, other), state.classes(scores)
     value = found.within if label is None else found.by_class.get(label)
-    title = "Within a class, on average" if label is None else f"Within class {words.plain(names[label])}"
+    title = "Within a class" if label is None else f"Within class {words.plain(names[label])}"
+    meaning = "Spearman's rank correlation" + (", the mean over classes" if label is None else "")
     shared = overlap(scores, other)
     one, two = st.columns(2)
     with one:
-        st.metric(title, "–" if value is None else f"ρ = {rho(value)}", help="Spearman's rank correlation")
+        st.metric(title, "–" if value is None else f"ρ = {rho(value)}", help=meaning)
     with two:
         st.metric(
             "Chosen in common",
@@ -207,7 +209,7 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
         said = str(problem)
         st.warning(words.plain(said[:1].upper() + said[1:]), icon=":material/warning:")
         return
-    names = (short(scores.name), short(other.name))
+    names = (words.short(scores.name), words.short(other.name))
     square, numbers = st.columns([1, 1.25], gap="large")
     with square:
         scatter(
@@ -243,12 +245,6 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
         details(dataset, scores, other, picked)
 
 
-def short(name: str, most: int = 24) -> str:
-    """A name that fits on an axis: its middle left out when it is long."""
-    keep = (most - 1) // 2
-    return name if len(name) <= most else f"{name[:keep]}…{name[-keep:]}"
-
-
 def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: compare.Overlap) -> list[str]:
     """What the numbers mean, one sentence each."""
     names, lines = state.classes(scores), []
@@ -266,7 +262,9 @@ def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: com
         "so this falls sooner than ρ."
     )
     both = [a.facts.get("reliability") for a in (scores, other)]
-    if all(r is not None and r > 0 for r in both):
+    if _same_errors(scores, other):
+        lines.append("Both weigh the same errors, and so share their noise: two scores made apart would agree less.")
+    elif all(r is not None and r > 0 for r in both):
         most = rho(float(np.sqrt(both[0] * both[1])))
         lines.append(
             f"Two scores as noisy as these agree at ρ ≈ {most} when they mean the same, if their noise is independent."
@@ -281,13 +279,19 @@ def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: com
     return lines
 
 
+def _same_errors(one: Artifact, other: Artifact) -> bool:
+    """Whether two scores are weightings of one table."""
+    named = [a.facts.get("table_of") or a.name for a in (one, other)]
+    return named[0] == named[1] or {**one.recipe, "weighting": ""} == {**other.recipe, "weighting": ""}
+
+
 def _table(both: Sequence[Artifact]) -> str:
     """What each of the two is."""
     lines = ["| | Scorer | K | Weighting | Seed | Reliability |", "|:---|:---|---:|:---|---:|---:|"]
     for artifact in both:
         facts, reliability = artifact.facts, artifact.facts.get("reliability")
         cells = [
-            f"**{words.plain(short(artifact.name))}**",
+            f"**{words.plain(words.short(artifact.name))}**",
             words.plain(str((facts.get("scorer") or {}).get("name", "–"))),
             str(facts.get("evaluations", "–")),
             ranking.weighted(artifact),

@@ -63,7 +63,8 @@ def sentence(scores: Artifact) -> str:
         busy = "the two point in opposite directions" if highest >= NOTICEABLE else "it is not how busy a picture is"
     taken = accounted(scores)
     both = f" Together they take {words.share(taken)} of the variance of its ranks." if taken is not None else ""
-    return f"Within a class, difficulty goes with {' and with '.join(parts)}: {busy}.{both}"
+    who = "Within a class, difficulty" if len(state.classes(scores)) > 1 else "Difficulty"
+    return f"{who} goes with {' and with '.join(parts)}: {busy}.{both}"
 
 
 def left(scores: Artifact) -> dict[str, float]:
@@ -175,7 +176,7 @@ def _bars(scores: Artifact, found: Mapping[str, compare.Control], other: Artifac
     by_class = {NAMES[name]: control.by_class for name, control in found.items()}
     pairing = comparing.alike(scores, other)
     if other is not None and pairing is not None and pairing.within is not None:
-        name = f"By {comparing.short(other.name, 20)}"
+        name = f"By {words.short(other.name, 20)}"
         means[name], by_class[name] = pairing.within, pairing.by_class
     figure = scatters.correlations(means, by_class, state.classes(scores))
     said = ", ".join(f"{name} {rho(value)}" for name, value in means.items())

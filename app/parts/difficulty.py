@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from urllib.parse import urlsplit
+from collections.abc import Mapping
 
 import numpy as np
 import streamlit as st
 
 from app import state
-from app.parts import browse, charts, comparing, controls, ranking, words
+from app.parts import browse, charts, comparing, controls, ranking, scorers, words
 from app.parts.choosing import ordinal
 from app.parts.gallery import Tile, gallery
 from app.parts.scatters import rho
@@ -27,25 +26,23 @@ VIEWS = {
 }
 IN_A_STRIP = 18
 SHORT = {"jpeg_bytes": "JPEG", "total_variation": "variation", "other": "other"}  # above narrow columns
-OLDER = "These scores were made before this was noted; score again to have it"
+WIDE = {"jpeg_bytes": 58, "total_variation": 76, "other": 56}  # px
+CONTRAST = "The error with the image's label minus the error without one"
+STANDARD = "Each time's error in standard deviations over all images, so that every time counts alike"
 TRUSTED = 0.8  # rank correlation from which an order is called stable
+BEYOND_CHANCE = 0.1  # of what lies between chance and the same set; less is called none
 
 
 def trust(scores: Artifact) -> str:
-    """How far to trust the order, in one or two sentences: whether it repeats, and whether the chosen set does."""
+    """How far to trust the order, in a few sentences: whether it repeats, and whether the chosen set does."""
     facts, names = scores.facts, state.classes(scores)
     reliability, overlap = facts.get("reliability"), facts.get("overlap")
     if reliability is None:
         return "How stable the ranking is was not measured: score with reliability images to know."
     judged = "stable" if reliability >= TRUSTED else "loose; more evaluations would settle it"
-    said = f"The ranking within a class would repeat with ρ = **{rho(reliability)}**: {judged}."
-    if overlap:
-        every = f"every {ordinal(overlap['interval'])}"
-        said += (
-            f" Single picks move more: with other noise, interval sampling ({every} image, {overlap['per_class']:,} "
-            f"a class) would choose **{words.share(overlap['overlap'])}** of the same images, unrelated rankings "
-            f"{words.share(overlap['chance'])}; neighbours in rank replace each other."
-        )
+    within, of = (" within a class", "its class's") if len(names) > 1 else ("", "all")
+    said = f"The ranking{within} would repeat with ρ = **{rho(reliability)}**: {judged}."
+    said += _picks(overlap, (facts.get("rank_check") or {}).get("mean_shift"), of) if overlap else ""
     by_class = {int(label): value for label, value in (facts.get("reliability_by_class") or {}).items()}
     if len(by_class) > 1:
         weakest = min(by_class, key=lambda label: (by_class[label], label))
@@ -53,50 +50,54 @@ def trust(scores: Artifact) -> str:
     return said
 
 
+def _picks(overlap: Mapping[str, float], shift: float | None, of: str) -> str:
+    """Whether single picks of interval sampling repeat; near chance they do not, and that is said."""
+    share, chance, m = overlap["overlap"], overlap["chance"], int(overlap["per_class"])
+    every = f"every {ordinal(int(overlap['interval']))} of the images scored twice, {m:,} a class"
+    less = "hardly do" if share - chance < BEYOND_CHANCE * (1 - chance) else "move more"
+    said = (
+        f" Single picks {less}: with other noise, interval sampling ({every}) would choose "
+        f"**{words.share(share)}** of the same images, unrelated rankings {words.share(chance)}."
+    )
+    moves = f"an image moves by {words.share(shift)} of {of} ranks, and " if shift is not None else ""
+    why = f"{moves}neighbours in rank replace each other"
+    return said + f" {why[:1].upper()}{why[1:]}; the spread from easy to hard stays."
+
+
 def cost(scores: Artifact) -> str:
-    """What scoring did and took, in one sentence."""
-    facts = scores.facts
+    """What scoring did and took, in a sentence or two."""
+    facts, scorer = scores.facts, scores.facts.get("scorer") or {}
     what = f"{words.many(facts['images'], 'image')} × {words.many(facts['evaluations'], 'evaluation')}"
-    spent, device = words.seconds(scores.record["wall_seconds"]), scores.record["device"]
+    spent, devices = words.seconds(scores.record["wall_seconds"]), facts.get("devices")
     if facts.get("table_of"):
-        return words.plain(
-            f"{what}, weighted anew in {spent} from the errors of {facts['table_of']}: no forward pass was needed."
-        )
-    said = f"Scored {what} in {spent} on {_devices(facts.get('devices'), device)}"
-    rate, idle = facts.get("images_per_second"), facts.get("idle_share")
-    said += f", {words.number(float(f'{rate:.3g}'))} images/s" if rate else ""
-    said += f"; the device stood idle {words.share(idle)} of that time" if idle is not None else ""
-    return words.plain(said + ".") + _weights(str((facts.get("scorer") or {}).get("source") or ""))
+        said = f"{what}, weighted anew in {spent} from the errors of {facts['table_of']}: no forward pass was needed"
+    else:
+        said = f"Scored {what} in {spent} on {_devices(devices, scores.record['device'])}"
+        rate, idle, agreement = (facts.get(k) for k in ("images_per_second", "idle_share", "fp8_agreement"))
+        each = " each" * (isinstance(devices, list) and len(devices) > 1)
+        said += f", {words.number(float(f'{rate:.3g}'))} images/s{each}" if rate else ""
+        said += f"; the device stood idle {words.share(idle)} of the time" if idle is not None else ""
+        said += f"; in fp8, which ranks as bf16 does at ρ = {agreement:.4f}" if agreement is not None else ""
+    said, source = words.plain(said + "."), str(scorer.get("source") or "")
+    autoencoder = str((facts.get("autoencoder") or {}).get("name") or "identity")
+    said += f" Weights: {scorers.link(source)}" if source else ""
+    if source and autoencoder != "identity":
+        said += f", autoencoder {words.plain(autoencoder)}"
+    return said + "." * bool(source)
 
 
 def marks(scores: Artifact) -> None:
     """What judged and how, as badges: scorer, weighting, contrast, and the licence where it binds."""
     facts = scores.facts
     scorer = facts.get("scorer") or {}
-    model, licence = (str(scorer.get(key) or "") for key in ("model", "licence"))
-    named = str(scorer.get("name") or "unknown")
+    named, model = str(scorer.get("name") or "unknown"), str(scorer.get("model") or "")
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="marks"):
         about = f"Scorer {named}" + f" · {model}" * bool(model and model.lower() != named.lower())
         st.badge(words.plain(about), icon=":material/model_training:", color="blue")
-        contrast = "The error with the image's label minus the error without one" if facts.get("contrast") else None
-        st.badge(ranking.weighted(scores), icon=":material/balance:", color="gray", help=contrast)
-        if not licence:
-            st.badge("Licence not noted", icon=":material/license:", color="gray", help=OLDER)
-        elif bound(licence):
-            st.badge(
-                f"Non-commercial: {words.plain(licence)}",
-                icon=":material/gavel:",
-                color="orange",
-                help="The scorer's licence forbids commercial use; scores made with it may be bound by it.",
-            )
-        else:
-            st.badge(f"Licence {words.plain(licence)}", icon=":material/license:", color="gray")
-
-
-def bound(licence: str) -> bool:
-    """Whether a licence says that it forbids commercial use: CC-BY-NC-4.0, non-commercial …"""
-    text = licence.lower()
-    return "noncommercial" in text.replace("-", "").replace(" ", "") or "nc" in re.split(r"[^a-z]+", text)
+        helps = [CONTRAST] * bool(facts.get("contrast")) + [STANDARD] * (facts.get("weighting") == "zscore")
+        st.badge(ranking.weighted(scores), icon=":material/balance:", color="gray", help=". ".join(helps) or None)
+        if not str(scorer.get("source") or "").startswith("runs/"):  # one's own
+            scorers.licence_badge(scorer.get("licence"))
 
 
 def view_box() -> str:
@@ -126,8 +127,8 @@ def view(dataset: Artifact, scores: Artifact, label: int | None, picked: int | N
         curve(scores, label, picked)
     grid, details = st.columns([3, 1], gap="medium")
     with grid:
-        name = "" if label is None else f" of class {words.plain(state.classes(scores)[label])}"
-        st.markdown(f"**From easy to hard{name}**")
+        name = "" if label is None else f"Class {words.plain(state.classes(scores)[label])}, from easy to hard"
+        st.markdown(f"**{name or 'From easy to hard'}**")
         strips(dataset, scores, label, picked)
     with details:
         browse.image_panel(dataset, picked, controls.about(scores, picked))
@@ -162,7 +163,7 @@ def curve(
     if sample_id is not None and ranking.place(scores, sample_id) is not None:
         row = ranking.row_of(scores, sample_id)
         one = aggregates.error_curve(errors.table, errors.noise, row)
-        label = int(state.table(scores, "scores.parquet")["label"].iloc[row])
+        label = int(state.table(scores, "scores.parquet")["label"].iloc[row]) if len(names) > 1 else None
 
     def make() -> aggregates.Band:
         labels = state.table(scores, "scores.parquet")["label"].to_numpy()
@@ -175,7 +176,7 @@ def curve(
         band,
         curve=one,
         x="Noise level" if short else ranking.NOISE,
-        y="Error with − without label" if scores.facts.get("contrast") else "Error",
+        y=errors.unit,
         everything=who,
         single=f"Image {sample_id}",
         height=height,
@@ -185,8 +186,13 @@ def curve(
         figure.update_layout(showlegend=False)
     charts.show(figure, key=key, alt=f"Error by noise level: median and 10–90 % band, {who.lower()}")
     if not short:
-        over = f"Image {sample_id} over the band of its class, {words.plain(names[label])}." if one is not None else ""
-        st.caption(over or "Pick an image below to see its own curve, over the band of its class.")
+        over = f"Image {sample_id} over the band of all images." if one is not None else ""
+        if one is not None and label is not None:
+            over = f"Image {sample_id} over the band of its class, {words.plain(names[label])}."
+        where = (
+            " The noise levels are where a pilot found images to differ." if scores.facts.get("grid") == "pilot" else ""
+        )
+        st.caption((over or "Pick an image below to see its own curve, over the band of its class.") + where)
 
 
 def strips(dataset: Artifact, scores: Artifact, label: int | None, picked: int | None) -> None:
@@ -198,7 +204,7 @@ def strips(dataset: Artifact, scores: Artifact, label: int | None, picked: int |
         for which, title in STRIPS:
             for row in aggregates.extremes(table, label, IN_A_STRIP, which).itertuples():
                 rank = ranking.place(scores, row.sample_id)[0]
-                said = names[row.label] if label is None else f"rank {rank:,}"
+                said = names[row.label] if label is None and len(names) > 1 else f"rank {rank:,}"
                 about = f"Image {row.sample_id}, class {names[row.label]}, rank {rank}, difficulty {row.difficulty:.4g}"
                 tile = Tile(row.sample_id, thumb(dataset, row.sample_id), said, about, group=title)
                 found.setdefault(row.sample_id, tile)
@@ -224,7 +230,8 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
     def make() -> object:
         by_class = scores.facts.get("reliability_by_class") or {}
         table = aggregates.class_table(state.table(scores, "scores.parquet"), state.classes(scores), by_class)
-        table["histogram"] = [row.tolist() for row in found.counts]
+        pairs = found.counts.reshape(len(found.counts), -1, 2).sum(axis=2)  # finer bars are too faint in a cell
+        table["histogram"] = [row.tolist() for row in pairs]
         for name, control in goes_with.items():
             table[name] = [control.by_class.get(label) for label in table["label"]]
         table["other"] = [alike.get(label) for label in table["label"]]
@@ -232,29 +239,32 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
 
     column = st.column_config
     named = {name: controls.NAMES[name] for name, control in goes_with.items() if control.by_class}
-    named |= {"other": comparing.short(other.name)} if other is not None and pairing is not None else {}
+    named |= {"other": words.short(other.name)} if other is not None and pairing is not None else {}
     st.dataframe(
         state.derived(scores, f"class table with {other.fingerprint if other else None}", make),
         hide_index=True,
-        column_order=["class", "images", "difficulty", "histogram", "reliability", *named, "spread"],
+        column_order=["class", "images", "difficulty", "spread", "histogram", "reliability", *named],
         column_config={
-            "class": column.TextColumn("Class"),
-            "images": column.NumberColumn("Images", format="localized"),
-            "difficulty": column.NumberColumn("Difficulty", format="%.3f", help="Mean over the class"),
+            # Widths in px: together they fit beside the form on a screen of 1024; on a wider one they are stretched.
+            "class": column.TextColumn("Class", width=84),
+            "images": column.NumberColumn("Images", format="localized", width=60),
+            "difficulty": column.NumberColumn("Difficulty", format="%.3f", width=70, help="Mean over the class"),
+            "spread": column.NumberColumn("Spread", format="%.3f", width=60, help="Standard deviation in the class"),
             "histogram": column.BarChartColumn(
-                "Easy to hard", y_min=0, width=120, help="Images by difficulty, in the same bins for all classes"
+                "Easy to hard", y_min=0, width=86, help="Images by difficulty, in the same bins for all classes"
             ),
-            "spread": column.NumberColumn("Spread", format="%.3f", help="Standard deviation within the class"),
             "reliability": column.ProgressColumn(
                 "Reliability",
-                width=120,
+                width=94,
                 min_value=0,
                 max_value=1,
                 format="%.2f",
                 help="Spearman correlation of the rankings that two sets of noise give",
             ),
             **{
-                key: column.NumberColumn(f"ρ {SHORT[key]}", format="%.2f", width="small", help=f"Spearman with {name}")
+                key: column.NumberColumn(
+                    f"ρ {SHORT[key]}", format="%.2f", width=WIDE[key], help=f"Spearman with {name}"
+                )
                 for key, name in named.items()
             },
         },
@@ -262,17 +272,12 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
     )
 
 
-def _weights(source: str) -> str:
-    """Where the scorer's weights came from: an address by its host, anything else as it is."""
-    if not source:
-        return ""
-    host = urlsplit(source).hostname if source.startswith("https://") else None
-    safe = host and not re.search(r"[\s()<>]", source)
-    return f" Weights: [{words.plain(str(host))}]({source})." if safe else f" Weights: {words.plain(source)}."
-
-
 def _devices(devices: object, fallback: str) -> str:
     """What it ran on: the devices noted, alike ones counted, or the one of the record."""
-    if not isinstance(devices, list) or not devices:
-        return fallback
-    return ", ".join(f"{n} × {name}" if n > 1 else str(name) for name, n in Counter(map(str, devices)).items())
+    found = Counter(str(d).partition(":")[0] for d in devices) if isinstance(devices, list) else Counter()
+    named = {"cpu": ("the CPU", "CPU processes"), "cuda": ("a GPU", "GPUs"), "mps": ("the GPU", "GPUs")}
+    parts = []
+    for name, n in (found or Counter([fallback.partition(":")[0]])).items():
+        one, many = named.get(name, (name, f"× {name}"))
+        parts.append(one if n == 1 else f"{n:,} {many}")
+    return ", ".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
@@ -20,6 +21,17 @@ _LABELS = {
     "drop": "label drop",
     "use_text": "text tokens",
     "use_vision": "vision tokens",
+    "path": "path (convention)",
+}
+# What an empty value means, where it means more than "none".
+_EMPTY = {
+    "path": "As the checkpoint says",
+    "weights": "The release's download",
+    "autoencoder": "The scorer's own",
+    "class_map": "Matched by name",
+}
+_CHOICES = {
+    "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"}
 }
 
 
@@ -71,6 +83,17 @@ def field_label(name: str, unit: str = "") -> str:
     return words[:1].upper() + words[1:] + (f" ({unit})" if unit and unit not in words else "")
 
 
+def in_words(said: str, cls: type) -> str:
+    """An error line with the fields of a form for the flags of a command: --class-map FILE → Class map, under …"""
+    places = {o.name: ", under Advanced" * o.advanced for o in options_of(cls)}
+
+    def field(flag: re.Match[str]) -> str:
+        name = flag[1].replace("-", "_")
+        return field_label(name) + places[name] if name in places else flag[0]
+
+    return re.sub(r"--([a-z][a-z-]+)(?: FILE)?", field, said)
+
+
 def words_of(verb: str, subject: str, config: Any = None, *more: str) -> list[str]:
     """The words of the command that does what a form says, without the leading `d2c`."""
     given = arguments_of(type(config), config) if config is not None else []
@@ -90,6 +113,7 @@ def _field(spec: Option, key: str, start: Mapping[str, Any], link: bool) -> Any:
     common |= {"bind": "query-params"} if link else {"persist_state": "session"}
     if spec.choices is not None:
         options = list(spec.choices)
+        common["format_func"] = lambda c: _CHOICES.get(spec.name, {}).get(c, c) or _EMPTY.get(spec.name, "Not given")
         return st.selectbox(label, options, index=options.index(value) if value in options else 0, **common)
     if spec.type is bool:
         return st.toggle(label, value=value, wrap=True, **common)
@@ -99,7 +123,7 @@ def _field(spec: Option, key: str, start: Mapping[str, Any], link: bool) -> Any:
     if spec.type is float:
         limits = {"min_value": _real(spec.minimum), "max_value": _real(spec.maximum)}
         return float(st.number_input(label, value=float(value), step=_step(value), format="%g", **limits, **common))
-    return st.text_input(label, value=value, **common)
+    return st.text_input(label, value=value, placeholder=_EMPTY.get(spec.name), **common)
 
 
 def _whole(limit: float | None) -> int | None:

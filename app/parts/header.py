@@ -27,9 +27,10 @@ def page_header(name: str) -> None:
 def section(topic: str, heading: str = "") -> str:
     """What a topic of `docs/` says under a heading of the second level, without the heading; or all of it.
 
-    Links to other topics lead nowhere in a dialog: their words stay.
+    Links to other topics lead nowhere in a dialog: their words stay. Pictures of the page are left out.
     """
-    text = re.sub(r"\[([^\]]+)\]\(\w+\.md\)", r"\1", (ROOT / "docs" / f"{topic}.md").read_text(encoding="utf-8"))
+    text = re.sub(r"!\[[^\]]*\]\([^)]*\)\n*", "", (ROOT / "docs" / f"{topic}.md").read_text(encoding="utf-8"))
+    text = re.sub(r"\[([^\]]+)\]\(\w+\.md\)", r"\1", text)
     if not heading:
         return text.partition("\n")[2].strip()
     after = text.partition(f"\n## {heading}\n")[2]

@@ -140,7 +140,7 @@ def announce() -> None:
         if before in queue.LIVE and not job.live:
             word, icon = {
                 "done": ("finished", "check_circle"),
-                "failed": (f"failed. {job.error or ''}", "error"),
+                "failed": (f"failed. {_why(job)}", "error"),
                 "cancelled": ("stopped", "cancel"),
             }[job.state]
             st.toast(f"{words.plain(job.title)}: {words.plain(word)}", icon=f":material/{icon}:", duration="long")
@@ -213,7 +213,7 @@ def _line(job: Job, progress: dict[str, Any]) -> str:
     if job.state == "queued":
         return "Waits for its turn"
     if job.state == "failed":
-        return f":material/error: {words.plain(job.error or 'It failed; the log says why.')}"
+        return f":material/error: {words.plain(_why(job) or 'It failed; the log says why.')}"
     spent = words.seconds((job.finished or job.started) - job.started) if job.started and job.finished else ""
     if job.state == "done":
         return f"Finished {words.ago(job.finished)} in {spent}" if job.finished else "Finished"
@@ -230,6 +230,12 @@ def _line(job: Job, progress: dict[str, Any]) -> str:
     if job.state == "cancelled":
         parts.insert(0, "Stopped")
     return " · ".join(parts)
+
+
+def _why(job: Job) -> str:
+    """The one line with which a job failed, as a sentence: without the name of the command before it."""
+    said = (job.error or "").removeprefix("d2c: ")
+    return said[:1].upper() + said[1:]
 
 
 def _value(value: float | int | str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import forms, ranking, words
+from app.parts import forms, scorers, words
 from app.parts.atlas import COLOURS, Atlas
 from d2c.attach import VISION_ENCODERS
 from d2c.explore.map import MapConfig
@@ -43,7 +43,7 @@ def map_form() -> tuple[list[str], str]:
     """The fields of a map; the words of the command that makes it (none when it cannot be made) and its title."""
     dataset = state.choose("datasets")
     options = [*(name for name in VISION_ENCODERS if name != "none"), "pixels"]
-    fits = not ranking.misfit(MapConfig().scorer, dataset)
+    fits = not scorers.misfit(MapConfig().scorer, dataset)
     features = st.selectbox(
         "Features",
         options,
@@ -53,7 +53,7 @@ def map_form() -> tuple[list[str], str]:
         accept_new_options=True,
         help="What an image is seen by: the middle block of a scorer, DINOv2, or its bare pixels",
     )
-    scorer = ranking.scorer_box(key="map_scorer") if features == "scorer" else MapConfig().scorer
+    scorer = scorers.scorer_box(key="map_scorer") if features == "scorer" else MapConfig().scorer
     config = forms.config_form(
         MapConfig,
         key="map",

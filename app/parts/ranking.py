@@ -5,31 +5,36 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import streamlit as st
 from safetensors import safe_open
 
 from app import state
 from app.parts import words
 from d2c.artifacts import Artifact
-from d2c.errors import D2CError
 from d2c.explore import aggregates, compare
-from d2c.score.scorers import known, locate
-from d2c.score.verb import targets_of
-from d2c.score.weighting import error_weights
+from d2c.score.weighting import seen
 from d2c.select import Ranking
 
 NOISE = "Noise level (0 = the image, 1 = noise alone)"
-
-
-WEIGHTED = {"eps": "ε error", "v": "v error", "x0": "x₀ error"}
+WEIGHTED = {"eps": "ε error", "v": "v error", "x0": "x₀ error", "zscore": "Standardised error"}
+UNITS = {  # of a curve, by whether it is a contrast and whether it is standardised
+    (False, False): "Error",
+    (False, True): "Error in standard deviations",
+    (True, False): "Error with − without label",
+    (True, True): "With − without label, in std. dev.",
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Errors:
-    """Errors [N, K] weighted as the scores are, in the row order of the scores, over noise levels [K]."""
+    """Errors [N, K] seen as the scores see them, in the row order of the scores, over noise levels [K].
+
+    `quadrature` [K] sums to 1: by it the mean of a row is the image's difficulty. `unit` says what they are.
+    """
 
     table: np.ndarray
     noise: np.ndarray
+    quadrature: np.ndarray
+    unit: str
 
 
 def ranking(scores: Artifact) -> Ranking:
@@ -54,17 +59,19 @@ def bins(scores: Artifact) -> aggregates.Histogram:
 
 
 def errors(scores: Artifact) -> Errors:
-    """The error table; of a label-contrast score the error with the label minus the error without."""
+    """The error table as the scores weigh it; of a contrast the error with the label minus the error without."""
 
     def make() -> Errors:
         with safe_open(scores.path / "errors.safetensors", framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in ("errors", "alpha", "sigma")}
-            native = file.metadata()["weighting"]
             there = set(file.keys())
-            if scores.facts.get("contrast") and "errors_null" in there:
-                arrays["errors"] = arrays["errors"] - file.get_tensor("errors_null")
-        weights = error_weights(arrays["alpha"], arrays["sigma"], native, str(scores.facts.get("weighting", native)))
-        return Errors((arrays["errors"] * weights).astype(np.float32), arrays["sigma"])
+            names = {"errors", "errors_null", "alpha", "sigma", "quadrature"} & there
+            arrays = {name: file.get_tensor(name) for name in names}
+            native = file.metadata()["weighting"]
+        weighting = str(scores.facts.get("weighting", native))
+        count = arrays["errors"].shape[1]
+        unit = UNITS["errors_null" in arrays, weighting == "zscore"]
+        quadrature = arrays.get("quadrature", np.full(count, 1 / count, np.float32))
+        return Errors(seen(arrays, native, weighting), arrays["sigma"], quadrature, unit)
 
     found: Errors = state.derived(scores, "errors", make)
     return found
@@ -118,34 +125,3 @@ def about(scores: Artifact, sample_id: int) -> list[tuple[str, str]]:
         return []
     rank, size, difficulty = found
     return [("Difficulty", words.number(difficulty)), ("Rank from easy", f"{rank:,} of {size:,}")]
-
-
-def scorer_box(*, key: str) -> str:
-    """A select box over the scorers there are; a path can be typed."""
-    options = known(state.workspace())
-    picked = st.selectbox(
-        "Scorer",
-        options,
-        key=key,
-        persist_state="session",
-        accept_new_options=True,
-        help="The frozen diffusion model that judges: one that comes with D2C, a run, or a path to .safetensors",
-    )
-    return str(picked or "")
-
-
-def misfit(scorer: str, dataset: Artifact) -> str:
-    """Why a scorer cannot judge a data set, empty when it can."""
-
-    def make() -> str:
-        try:
-            found = locate(scorer, state.workspace())
-            if found.described:  # else scoring fetches it, and says then whether it fits
-                targets_of(found, dataset)
-        except D2CError as problem:
-            return str(problem)
-        return ""
-
-    made = len(state.workspace().list("runs"))  # what was missing may have been trained since
-    found: str = state.derived(dataset, f"misfit of {scorer} among {made}", make)
-    return found

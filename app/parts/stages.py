@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from app import state
-from app.parts import jobs, words
+from app.parts import browse, jobs, words
 from app.parts.flow import Stage
 from app.places import picture, sprite
 from d2c.artifacts import Artifact
@@ -98,7 +98,7 @@ def _dataset(dataset: Artifact) -> Mapping[str, Any]:
     return {
         "value": words.count(facts["images"]),
         "unit": "images",
-        "note": words.many(facts["classes"], "class", "classes")
+        "note": ("With captions" if browse.plain_pairs(dataset) else words.many(facts["classes"], "class", "classes"))
         + (f", {words.many(facts['rejected'], 'file')} rejected" if facts.get("rejected") else ""),
         **_mosaic(dataset, ids),
     }

@@ -69,3 +69,9 @@ def plain(text: str) -> str:
     for sign in "\\`*_{}[]()#+-.!|<>~:$":
         text = text.replace(sign, "\\" + sign)
     return text
+
+
+def short(name: str, most: int = 24) -> str:
+    """A name that fits on an axis: its middle left out when it is long."""
+    keep = (most - 1) // 2
+    return name if len(name) <= most else f"{name[:keep]}…{name[-keep:]}"

@@ -37,6 +37,7 @@ class Release:
     align_dim: int = 0
     align_depth: int = 0
     sha256: str = ""  # "": not published
+    size: int = 2_700_000_000  # bytes of the file, about: four a parameter
 
     @property
     def config(self) -> ModelConfig:

@@ -29,7 +29,9 @@ def _number(value: Any, form: str) -> str:
 
 def _dataset(facts: Facts, recipe: Facts) -> list[str]:
     images, classes = count(facts.get("images"), "image"), count(_size(facts.get("classes")), "class", "classes")
-    rejected = facts.get("rejected")
+    rejected, captions = facts.get("rejected"), facts.get("captions")
+    if captions:
+        images, classes = images + " with captions", classes if facts.get("classes") != 1 else ""
     return [
         " in ".join(part for part in (images, classes) if part),
         {1: "greyscale", 3: "colour"}.get(facts.get("channels", 0), ""),

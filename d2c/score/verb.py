@@ -30,7 +30,9 @@ class ScoreConfig:
         "digits", "Frozen model: a shipped scorer, a release, a run, a file, a diffusers folder or hf:"
     )
     evaluations: int = option(8, "Timesteps K at which each image is judged", minimum=1, maximum=1000)
-    weighting: str = option("eps", "Quantity whose squared error counts", choices=WEIGHTINGS)
+    weighting: str = option(
+        "eps", "Quantity whose squared error counts; zscore lets every timestep count alike", choices=WEIGHTINGS
+    )
     contrast: bool = option(False, "Score what the class (or caption) explains: s(x, c) − s(x, ∅); twice the cost")
     grid: str = option(
         "pilot", "Timesteps: where a pilot finds images to differ, or uniform", choices=GRIDS, advanced=True

@@ -62,9 +62,7 @@ def scored(table: Mapping[str, np.ndarray], native: str, weighting: str, bank: s
     weights = error_weights(table["alpha"], table["sigma"], native, weighting)
     quadrature, origin = table.get("quadrature"), 0.0
     if weighting == "zscore":
-        mean, spread = _moments(table["errors"])
-        differs = spread > ROUNDING * np.abs(mean)  # where all images are alike, a time says nothing
-        weights = differs / np.where(differs, spread, 1)
+        mean, weights = _standard(table["errors"])
         share = np.full(len(mean), 1 / len(mean)) if quadrature is None else quadrature
         origin = float((mean * weights * share).sum())
     errors, null = table[f"errors{bank}"], table.get(f"errors_null{bank}")
@@ -73,9 +71,35 @@ def scored(table: Mapping[str, np.ndarray], native: str, weighting: str, bank: s
     return np.asarray(difficulty(errors, weights, quadrature) - difficulty(null, weights, quadrature))
 
 
-def _moments(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each column, float64 [K], read in blocks."""
-    blocks = [errors[a : a + ROWS].astype(np.float64) for a in range(0, len(errors), ROWS)]
-    mean = sum(block.sum(axis=0) for block in blocks) / max(len(errors), 1)
-    variance = sum(np.square(block - mean).sum(axis=0) for block in blocks) / max(len(errors), 1)
-    return np.asarray(mean), np.sqrt(np.asarray(variance))
+def seen(table: Mapping[str, np.ndarray], native: str, weighting: str) -> np.ndarray:
+    """The errors that `scored` is the mean of over the clock: float32 [N, K], of the first bank.
+
+    Weighted; with "zscore" in standard deviations from the mean at each timestep; with errors of the null class,
+    theirs taken off.
+    """
+    weights = error_weights(table["alpha"], table["sigma"], native, weighting)
+    null, mean = table.get("errors_null"), np.zeros(len(weights))
+    if weighting == "zscore":
+        mean, weights = _standard(table["errors"])
+    found = np.empty(table["errors"].shape, np.float32)
+    for start in range(0, len(found), ROWS):
+        at = slice(start, start + ROWS)
+        found[at] = (table["errors"][at].astype(np.float64) - (mean if null is None else null[at])) * weights
+    return found
+
+
+def _standard(errors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of each column and one over its standard deviation, float64 [K], read in blocks.
+
+    Zero where all images are alike: such a time says nothing.
+    """
+    starts = range(0, len(errors), ROWS)
+    mean = np.zeros(errors.shape[1])
+    for start in starts:
+        mean += errors[start : start + ROWS].astype(np.float64).sum(axis=0) / len(errors)
+    variance = np.zeros(errors.shape[1])
+    for start in starts:
+        variance += np.square(errors[start : start + ROWS] - mean).sum(axis=0) / len(errors)
+    spread = np.sqrt(variance)
+    differs = spread > ROUNDING * np.abs(mean)
+    return mean, differs / np.where(differs, spread, 1)

@@ -1,6 +1,7 @@
-"""The pictures of the README, taken from the running app: `python tests/e2e/screenshots.py WORKSPACE`.
+"""The pictures of the README and of docs/, taken from the running app: `python tests/e2e/screenshots.py WORKSPACE`.
 
-The workspace holds what `d2c demo` makes. Writes assets/screenshots/<page>-<light|dark>.webp, 1440 px wide.
+The workspace holds what `d2c demo` makes. Writes assets/screenshots/<page>-<light|dark>.webp, 1440 px wide; of all
+pages of SHOTS, or of those named after the workspace.
 """
 
 from __future__ import annotations
@@ -20,12 +21,18 @@ from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = "/usr/bin/chromium"  # Playwright's own when there is none
-MOST = 300_000  # bytes of a picture
-SHOTS = {"overview": ("", 698), "select": ("select", 900), "explore": ("explore", 900)}  # address, height in px
+MOST = 150_000  # bytes of a picture
+SHOTS = {  # address, height in px
+    "overview": ("", 698),
+    "difficulty": ("difficulty?class=eight&image=1165", 1080),
+    "select": ("select", 900),
+    "explore": ("explore", 900),
+}
 
 
-def main(workspace: str) -> None:
+def main(workspace: str, *pages: str) -> None:
     """Serve the app on a workspace, and take each picture in the light and in the dark."""
+    chosen = {name: place for name, place in SHOTS.items() if not pages or name in pages}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         site = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -43,7 +50,7 @@ def main(workspace: str) -> None:
             own = {"executable_path": CHROMIUM} if Path(CHROMIUM).exists() else {}
             browser = play.chromium.launch(args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"], **own)
             for scheme in ("light", "dark"):
-                for name, (address, height) in SHOTS.items():
+                for name, (address, height) in chosen.items():
                     context = browser.new_context(
                         viewport={"width": 1440, "height": height},
                         color_scheme=scheme,  # type: ignore[arg-type]

@@ -121,6 +121,8 @@ def test_newest_first_and_the_unfinished_before(workspace):
     [
         ("datasets", {}, ""),
         ("datasets", {"images": 1, "classes": 1, "rejected": 2}, "1 image in 1 class, 2 files rejected"),
+        ("datasets", {"images": 9, "classes": 1, "captions": 9}, "9 images with captions"),
+        ("datasets", {"images": 9, "classes": 3, "captions": 9}, "9 images with captions in 3 classes"),
         ("subsets", {"chosen": 100}, "100 images chosen, interval k = 16"),
         (
             "condensed",

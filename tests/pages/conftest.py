@@ -19,7 +19,17 @@ from app.places import PLACES, ROOT
 from d2c.artifacts import Artifact, Build, Workspace, produce
 from d2c.config import option
 from d2c.data import ingest
+from d2c.score import score
 from d2c.select import select
+
+#: options of a scoring that takes a moment.
+QUICK: dict[str, Any] = {
+    "evaluations": 4,
+    "reliability_images": 6,
+    "device": "cpu",
+    "precision": "fp32",
+    "quiet": True,
+}
 
 
 @pytest.fixture
@@ -49,11 +59,13 @@ def page(here: Workspace) -> Callable[..., AppTest]:
 
 @pytest.fixture
 def dataset(here: Workspace, tmp_path: Path) -> Artifact:
-    """Twelve pictures in two classes, in the workspace that the app looks at."""
+    """Twelve pictures in two classes, some busier than others, in the workspace that the app looks at."""
+    draw = np.random.default_rng(0)
     for i in range(12):
         folder = tmp_path / "source" / ("dark" if i < 6 else "light")
         folder.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (10, 8), (20 * i, 10 * i, 200)).save(folder / f"{i}.png")
+        picture = np.array([10 * i, 10 * i, 120]) + draw.normal(scale=2 + 4 * (i * 5 % 12), size=(8, 10, 3))
+        Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(folder / f"{i:02d}.png")
     (tmp_path / "source" / "dark" / "broken.png").write_bytes(b"not a picture")
     return ingest(tmp_path / "source", workspace=here, name="shades", quiet=True)
 
@@ -115,7 +127,7 @@ class Judged:
 
 @pytest.fixture
 def scores(dataset: Artifact) -> Artifact:
-    """Scores of those pictures, the darkest the easiest, without a model."""
+    """Scores of those pictures as older versions wrote them, the darkest the easiest, without a model."""
 
     def write(build: Build) -> None:
         ids = np.arange(12)
@@ -130,6 +142,52 @@ def scores(dataset: Artifact) -> Artifact:
         build.note(scorer={"name": "none"})
 
     return produce(dataset.workspace, "scores", Judged(), write, stem="s", name="judged", parents=[dataset], quiet=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_scorer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SiT of one block with random weights, for 8 px colour images of the classes dark and light."""
+    import torch
+
+    from d2c.diffusion.checkpoints import save_model
+    from d2c.diffusion.config import ModelConfig
+    from d2c.diffusion.sit import build
+
+    model = build(ModelConfig("SiT", size="Ti", patch=4, image_size=8, channels=3, num_classes=2, layers=1))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.05, generator=generator)
+    file = tmp_path_factory.mktemp("scorer") / "tiny.safetensors"
+    save_model(file, model.eval(), {"classes": ["dark", "light"]})
+    return file
+
+
+@pytest.fixture
+def new(dataset: Artifact, tiny_scorer: Path) -> Artifact:
+    """What `d2c score` makes of them today."""
+    return score(dataset, scorer=str(tiny_scorer), name="new", **QUICK)
+
+
+@pytest.fixture
+def reverse(scores: Artifact) -> Artifact:
+    """Scores of the class light alone, the other way round, by another scorer."""
+
+    def write(build: Build) -> None:
+        ids = np.arange(6, 12)
+        table = pd.DataFrame({"sample_id": ids, "label": np.int32(1), "difficulty": (20.0 - ids).astype(np.float32)})
+        table.to_parquet(build.folder / "scores.parquet", index=False)
+        curves = {"timesteps": np.ones(1), "alpha": np.ones(1), "sigma": np.ones(1)}
+        arrays = {"errors": table[["difficulty"]].to_numpy(), **curves}
+        save_file(
+            {k: v.astype(np.float32) for k, v in arrays.items()},
+            build.folder / "errors.safetensors",
+            {"weighting": "eps"},
+        )
+        build.note(images=6, evaluations=1, weighting="eps", reliability=0.5, reliability_by_class={"1": 0.5})
+
+    parents = [scores.parent("datasets")]
+    return produce(scores.workspace, "scores", Recipe(seed=5), write, stem="r", name="r", parents=parents, quiet=True)
 
 
 @pytest.fixture

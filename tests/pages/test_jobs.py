@@ -57,11 +57,13 @@ def test_a_failed_job_says_why(page: Page, here: Workspace) -> None:
 
     job = jobs.submit(here, ["ingest", "/nowhere"], title="Read /nowhere", start_worker=False)
     store.claim(here, gpu=False)
-    store.change(here, job.id, ["running"], state="failed", error="/nowhere is not there", finished=time.time())
-    (job.path / "log.txt").write_text("d2c: /nowhere is not there\n")
+    store.change(
+        here, job.id, ["running"], state="failed", error="d2c: no file at /nowhere: name another", finished=time.time()
+    )
+    (job.path / "log.txt").write_text("d2c: no file at /nowhere: name another\n")
     test = page("jobs")
-    assert "is not there" in bars(test)[0].value
-    assert any("d2c: /nowhere is not there" in c.value for c in test.code)
+    assert bars(test)[0].value.replace("\\", "") == ":material/error: No file at /nowhere: name another"
+    assert any("d2c: no file at /nowhere" in c.value for c in test.code)
     assert not test.button(key=f"jobs_{job.id}_retry").disabled
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import torch
@@ -127,3 +129,22 @@ def test_tables_are_read_in_blocks(table, weighting, monkeypatch):
 def test_unknown_weighting(native, weighting):
     with pytest.raises(UsageError, match=r"'\w+' is not a weighting; known: eps, v, x0, zscore"):
         error_weights(np.ones(2), np.ones(2), native, weighting)
+
+
+@pytest.mark.parametrize("native", ["eps", "v"])
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+@pytest.mark.parametrize("contrast", [False, True])
+def test_the_mean_over_the_clock_of_what_is_seen_is_the_score(native, weighting, contrast, monkeypatch):
+    draw = np.random.default_rng(0)
+    table = {
+        "errors": draw.gamma(2.0, size=(50, 5)).astype(np.float32),
+        "alpha": np.linspace(0.1, 0.9, 5, dtype=np.float32),
+        "sigma": np.linspace(0.9, 0.1, 5, dtype=np.float32),
+        "quadrature": np.array([0.3, 0.1, 0.1, 0.1, 0.4], np.float32),
+    }
+    if contrast:
+        table["errors_null"] = draw.gamma(2.0, size=(50, 5)).astype(np.float32)
+    module = import_module("d2c.score.weighting")
+    monkeypatch.setattr(module, "ROWS", 7)  # several blocks
+    score = module.scored(table, native, weighting)
+    np.testing.assert_allclose(module.seen(table, native, weighting) @ table["quadrature"], score, rtol=1e-4, atol=1e-5)
