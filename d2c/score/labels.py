@@ -3,8 +3,9 @@
 A scorer that names its classes is matched by name, so that a data set with some of them, in any order, can be
 scored. A scorer of 1,000 classes without names is taken for one of ImageNet-1K, in the usual order of WordNet ids:
 its classes are matched by id (n01440764), by any lemma of the synset ("English springer", "cassette_player") or, when
-all of a data set's names are integers, by index. The table is timm's, read without importing timm. A scorer with
-neither must have as many classes as the data set, which are then taken in order.
+all of a data set's names are integers, by index (0 … C − 1 of fewer classes number the data set's own). The table is
+timm's, read without importing timm. A scorer with neither must have as many classes as the data set, which are then
+taken in order.
 
 A name that two classes of the scorer share (crane, maillot) is not decided here, unless only one of them is left by
 the data set's other classes. Two classes of a data set on one of the scorer's are refused, unless a class map says so.
@@ -70,7 +71,7 @@ def class_map(
     if not said and list(names) == own:
         return np.arange(num_classes, dtype=np.int64)
     found = [{said[name]} if name in said else table.find(name) for name in names]
-    if not own and all(re.fullmatch(r"\d+", name) for name in names):
+    if not own and _are_indices(names, num_classes):
         found = [{said.get(name, int(name))} for name in names]
         for name, (index,) in zip(names, found, strict=True):
             table.check(index, f"class {name!r} of the data set")
@@ -81,6 +82,13 @@ def class_map(
     targets = [next(iter(candidates)) for candidates in found]
     _refuse_shared(names, targets, said, table)
     return np.array(targets, dtype=np.int64)
+
+
+def _are_indices(names: Sequence[str], num_classes: int) -> bool:
+    """Whether all names are the scorer's indices. 0 … C − 1 of fewer classes only count the data set's own."""
+    if not all(re.fullmatch(r"\d+", name) for name in names):
+        return False
+    return len(names) == num_classes or sorted(map(int, names)) != list(range(len(names)))
 
 
 class _Table:

@@ -92,6 +92,12 @@ def test_one_class_meant_twice_must_be_said(tmp_path):
     assert class_map(["Tench", "tinca_tinca"], None, 1000, file).tolist() == [0, 0]
 
 
+def test_numbers_of_ones_own_are_no_indices():
+    assert "'0'" in refused([str(i) for i in range(10)], None, 1000)
+    assert class_map([str(i) for i in range(1000)], None, 1000).tolist() == list(range(1000))
+    assert class_map(["7", "0", "300"], None, 1000).tolist() == [7, 0, 300]
+
+
 def test_an_index_that_the_scorer_has_not():
     assert "'1000' of the data set is index 1000, the scorer has classes 0…999" in refused(["1", "1000"], None, 1000)
 
