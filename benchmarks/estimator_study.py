@@ -5,8 +5,8 @@
 
 `collect` stores, for some images of each class, the error at 64 midpoints of the clock under 8 shared noise draws and
 their negatives (1,024 evaluations, the reference), and 512 evaluations with a time and a noise of each image's own
-(the naive estimator). `study` compares designs of 1 to 64 evaluations by Spearman's ρ within a class; designs with
-parameters are tuned on the tables before the word `held` and judged on those after it.
+(the naive estimator). `study` compares designs of 1 to 64 evaluations by Spearman’s ρ within a class, as in
+docs/estimator.md.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from d2c.data.store import labels_of, pixels
 from d2c.device import pick
 from d2c.diffusion.autoencoders import load
 from d2c.diffusion.frozen import FrozenDiT
+from d2c.score import grid as grids
 from d2c.score.reliability import spearman
 from d2c.score.scorers import open_scorer
+from d2c.score.weighting import error_weights
 
 GRID, DRAWS, NAIVE = 64, 8, 512
 
@@ -81,6 +83,15 @@ def collect(given: argparse.Namespace) -> None:
     checks = {}
     for precision in ("fp32", "bf16", "fp8") if device.type == "cuda" else ():
         one = FrozenDiT(model, device, precision)
+        if precision == "fp8":
+            seen = [
+                one.observe(
+                    path.interpolate(x[b], draws[0], t[None].to(device)), one.condition(t[None].to(device), y[b])
+                )
+                for t in grid[::8]
+                for b in batches
+            ]
+            one.quantise(torch.stack(seen).amax(0))
         noise = [draws[j // 2] * (1 if j % 2 == 0 else -1) for j in range(8)]
         checks[precision] = (
             torch.stack(
@@ -110,12 +121,64 @@ def collect(given: argparse.Namespace) -> None:
     )
     for kind in ("eps", "v"):
         weights = path.error_weights(path.timesteps(8), kind).numpy()
-        for other in ("bf16", "fp8") if checks else ():
-            a, b = checks["fp32" if other == "bf16" else "bf16"] @ weights, checks[other] @ weights
-            found = [spearman(a[labels[kept] == c], b[labels[kept] == c]) for c in np.unique(labels)]
+        for other, against in (("bf16", "fp32"), ("fp8", "bf16")) if checks else ():
+            a, b = checks[against] @ weights, checks[other] @ weights
+            found = [spearman(a[y_ == c], b[y_ == c]) or 0.0 for y_ in (labels[kept],) for c in np.unique(labels)]
             print(
-                f"{given.scorer} {kind}: {other} ranks as {'fp32' if other == 'bf16' else 'bf16'}: {np.mean(found):.5f}, worst {min(found):.5f}"
+                f"{given.scorer} {kind}: {other} ranks as {against}: {np.mean(found):.5f}, worst {min(found):.5f}",
+                flush=True,
             )
+
+
+DESIGNS = ("naive", "uniform times, one noise a time", "uniform times, pairs", "pilot's times, pairs")
+COUNTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def study(given: argparse.Namespace) -> None:
+    """Spearman's ρ within a class against the reference, for every table, design and number of evaluations."""
+    for kind in given.weighting:
+        print(f"\n{kind} error\n\n| scorer | design | {' | '.join(map(str, COUNTS))} |")
+        print("|---|---|" + "---|" * len(COUNTS))
+        for file in given.tables:
+            for design, row in zip(DESIGNS, _rows(np.load(file), kind, given.repeats), strict=True):
+                print(f"| {file.stem} | {design} | {' | '.join(f'{v:.3f}'.lstrip('0') for v in row)} |", flush=True)
+
+
+def _rows(data: np.lib.npyio.NpzFile, kind: str, repeats: int) -> list[list[float]]:
+    """ρ by design and count, means over repeats with other noise and other pilot images."""
+    native, labels, alpha, sigma = str(data["native"]), data["labels"], data["alpha"], data["sigma"]
+    raw = data["table"].astype(np.float64)
+    table = raw * error_weights(alpha, sigma, native, kind)[None, :, None, None]
+    naive = data["naive"].astype(np.float64) * _each(data["naive_alpha"], data["naive_sigma"], native, kind)
+    reference, rng = table.mean((1, 2, 3)), np.random.default_rng(0)
+
+    def within(score: np.ndarray) -> float:
+        return float(np.mean([spearman(score[labels == c], reference[labels == c]) or 0 for c in np.unique(labels)]))
+
+    found: list[list[list[float]]] = [[[] for _ in COUNTS] for _ in DESIGNS]
+    for _ in range(repeats):
+        draws, keys = rng.permutation(DRAWS), rng.integers(0, 2**62, len(labels)).astype(np.uint64)
+        chosen = grids.pilot_rows(labels, keys)
+        cells = (np.arange(grids.TIMES) + 0.5) * GRID / grids.TIMES
+        single = raw[chosen][:, cells.astype(int), draws[-1], 1]
+        mass = grids.density(single, labels[chosen], alpha[cells.astype(int)], sigma[cells.astype(int)], native)
+        for at, count in enumerate(COUNTS):
+            j = np.arange(count)
+            pair, sign = draws[(j // 2) % DRAWS], j % 2
+            even = (grids.uniform(count).places * GRID).astype(int)
+            tuned = grids.tuned(mass, count)
+            places = np.minimum((tuned.places * GRID).astype(int), GRID - 1)
+            found[0][at].append(within(naive[:, rng.permutation(NAIVE)[:count]].mean(1)))
+            found[1][at].append(within(table[:, even, draws[j % DRAWS], 0].mean(1)))
+            found[2][at].append(within(table[:, even, pair, sign].mean(1)))
+            found[3][at].append(within(table[:, places, pair, sign] @ tuned.quadrature))
+    return [[float(np.mean(values)) for values in design] for design in found]
+
+
+def _each(alpha: np.ndarray, sigma: np.ndarray, native: str, kind: str) -> np.ndarray:
+    """Factors for times of each image's own, [n, K]."""
+    flat = error_weights(alpha.reshape(-1).astype(np.float64), sigma.reshape(-1).astype(np.float64), native, kind)
+    return flat.reshape(alpha.shape)
 
 
 def main() -> None:
@@ -130,8 +193,12 @@ def main() -> None:
     one.add_argument("--per-class", type=int, default=60)
     one.add_argument("--batch", type=int, default=300)
     one.add_argument("--device", default="auto")
+    two = parts.add_parser("study")
+    two.add_argument("tables", nargs="+", type=Path)
+    two.add_argument("--weighting", nargs="+", default=["eps", "v"])
+    two.add_argument("--repeats", type=int, default=16)
     given = parser.parse_args()
-    collect(given)
+    (collect if given.part == "collect" else study)(given)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,8 @@ def encode(
     progress = progress or Progress(None, quiet=True)
     progress.stage("encode", total=total, unit="image", done=total - left)
     if todo:
-        options: dict[str, Any] = {"batch": batch, "workers": workers, "done": progress.advance}
+        fixed = hasten(autoencoder, torch.device(device), precision, float(left) * image_size**2)
+        options: dict[str, Any] = {"batch": batch, "workers": workers, "done": progress.advance, "fixed": fixed}
         with contextlib.closing(stream(latents, todo, autoencoder, device, precision, **options)) as made:
             for _ in made:
                 pass
@@ -221,12 +222,13 @@ def stream(
     workers: int = 0,
     done: Callable[[int], None] | None = None,
     busy: contextlib.AbstractContextManager[Any] = contextlib.nullcontext(),  # noqa: B008 – holds nothing
+    fixed: bool = False,
 ) -> Generator[tuple[int, dict[str, np.ndarray]], None, None]:
     """Each of these shards with its arrays, in order: read where it is kept, else decoded, encoded and kept.
 
     While one shard is worked on, the images of those to come are decoded, and the one before is written. `done` is
-    called with the number of images after each batch that was encoded, `busy` entered for each. Close it when not
-    every shard is taken.
+    called with the number of images after each batch that was encoded, `busy` entered for each; `fixed` is what
+    `hasten` said. Close it when not every shard is taken.
     Raises what `encode` does.
     """
     latents.sweep()
@@ -235,8 +237,6 @@ def stream(
     batch = batch or auto_batch(device, side)
     step = max(1, SLAB_BYTES // (3 * side**2) // batch) * batch
     pin = str(device) if device.type == "cuda" else False
-    waiting = sum(len(latents.shards[i]) for i in indices if i in absent)
-    fixed = hasten(autoencoder, device, precision, float(waiting) * side**2)
 
     def images(these: list[int]) -> Generator[Slab, None, None]:
         slabs = (latents.ids[part.start : part.stop] for i in these for part in _cut(latents.shards[i], step))

@@ -51,7 +51,7 @@ class FrozenDiT:
             self._blocks = [_pack(block, self) for block in model.blocks if isinstance(block, Block)]
             self._last = self._cast(*self._read_channels(model.final_layer.linear))
         self._time, self._label = model.t_embedder.to(device), model.y_embedder.to(device)
-        self.compiled = compile
+        self.compiled, self.quantised = compile, False
         self._stem, self._block, self._head = self._embed, _block, self._finish
         if compile:
             self._stem = torch.compile(self._embed, dynamic=False, fullgraph=True)
@@ -88,6 +88,7 @@ class FrozenDiT:
 
     def quantise(self, reach: Tensor) -> None:
         """Multiply in e4m3 from now on, with input scales for what was observed, (depth, 4)."""
+        self.quantised = True
         self._blocks = [
             block._replace(
                 gelu=False,

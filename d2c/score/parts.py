@@ -1,8 +1,9 @@
 """The scores of one shard as a Parquet file, and all of them as the one table that an artifact holds.
 
 What is in a part, by row: sample_id int64; errors, and where they were asked for errors_null (K floats each);
-errors_b and errors_null_b of the second bank, null where an image was not drawn for it; jpeg_bytes int32,
-total_variation float32. Parts are merged one at a time, so memory does not grow with the number of images.
+errors_b and errors_null_b of the second bank, which count where the column `again` is true (lists that are null are not
+read by every version of Arrow); jpeg_bytes int32, total_variation float32. Parts are merged one at a time, so memory
+does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 from d2c.errors import D2CError
 
 BANKED = ("errors", "errors_null")
+AGAIN = "again"
 MEASURED = {"jpeg_bytes": np.int32, "total_variation": np.float32}
 _KINDS = {"float32": "F32", "int64": "I64", "int32": "I32"}
 _TYPES = {name: np.dtype(kind) for kind, name in _KINDS.items()}
@@ -38,9 +40,9 @@ def write_part(file: Path, sample_ids: np.ndarray, columns: Mapping[str, np.ndar
         if name.endswith("_b"):
             whole = np.zeros((len(again), values.shape[1]), np.float32)
             whole[again] = values
-            arrays[name] = _lists(whole, ~again)
+            arrays[name], arrays[AGAIN] = _lists(whole), pa.array(again)
         elif values.ndim == 2:
-            arrays[name] = _lists(values, None)
+            arrays[name] = _lists(values)
         else:
             arrays[name] = pa.array(values)
     beside = file.with_name(f".{file.name}.{os.getpid()}")
@@ -70,11 +72,13 @@ def read_part(file: Path) -> dict[str, np.ndarray]:
             column: Any = table[name].combine_chunks()
             if pa.types.is_fixed_size_list(column.type):
                 width = column.type.list_size
-                found[name] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-                if name == "errors_b":
-                    found["sample_ids_b"] = found["sample_id"][column.is_valid().to_numpy(zero_copy_only=False)]
+                found[name] = column.values.to_numpy(zero_copy_only=False).reshape(-1, width)
             else:
                 found[name] = column.to_numpy(zero_copy_only=False)
+        again = found.pop(AGAIN, None)
+        if again is not None:
+            second = {name: values[again] for name, values in found.items() if name.endswith("_b")}
+            found |= {**second, "sample_ids_b": found["sample_id"][again]}
         return found
 
 
@@ -163,19 +167,17 @@ def _map(file: Path, base: int, entry: Mapping[str, Any], mode: str) -> np.ndarr
     return np.memmap(file, dtype, mode, start, shape)  # type: ignore[call-overload,no-any-return]
 
 
-def _lists(values: np.ndarray, absent: np.ndarray | None) -> Any:
+def _lists(values: np.ndarray) -> Any:
     flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
-    mask = None if absent is None else pa.array(absent)
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1], mask=mask)
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
 def _count(file: Path) -> int:
     """Rows of the second bank in a part."""
     with _whole(file):
-        if "errors_b" not in pq.read_schema(file).names:
+        if AGAIN not in pq.read_schema(file).names:
             return 0
-        column = pq.read_table(file, columns=["errors_b"])["errors_b"]
-        return len(column) - column.null_count
+        return int(pq.read_table(file, columns=[AGAIN])[AGAIN].to_numpy().sum())
 
 
 def _line(problem: Exception) -> str:

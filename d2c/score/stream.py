@@ -21,7 +21,7 @@ from d2c.data.store import Images, rows
 from d2c.device import compiles
 from d2c.diffusion.autoencoders import Autoencoder
 from d2c.diffusion.autoencoders import load as load_autoencoder
-from d2c.diffusion.encode import encode_images, total_variation
+from d2c.diffusion.encode import encode_images, hasten, total_variation
 from d2c.errors import D2CError
 from d2c.progress import Progress
 from d2c.score import grid as grids
@@ -78,6 +78,8 @@ class Stream:
         else:
             self.latents = Latents(job.dataset, self.autoencoder, self.side, "mean", self.arithmetic)
             self.images = self.latents.images
+            missing = sum(len(self.shards[i]) for i in self.latents.missing())
+            self.fixed = hasten(self.autoencoder, job.device, self.arithmetic, float(missing) * self.side**2)
         self.agreement: float | None = None  # of fp8 with bf16
         self.estimator = self._prepare()
         self.wall = 0.0
@@ -121,7 +123,14 @@ class Stream:
         job, busy = self.job, self.estimator.busy
         if self.latents is not None:
             found = stream(
-                self.latents, todo, self.autoencoder, job.device, self.arithmetic, workers=job.workers, busy=busy
+                self.latents,
+                todo,
+                self.autoencoder,
+                job.device,
+                self.arithmetic,
+                workers=job.workers,
+                busy=busy,
+                fixed=self.fixed,
             )
             with contextlib.closing(found) as coming:
                 yield from (arrays for _, arrays in coming)
@@ -151,25 +160,33 @@ class Stream:
         slabs.close()
         if self.latents is None:
             return images
-        found = encode_images(self.autoencoder, images, "mean", self.job.device, self.arithmetic)
+        found = encode_images(self.autoencoder, images, "mean", self.job.device, self.arithmetic, fixed=self.fixed)
         return found["mean"]
 
     def _prepare(self) -> Estimator:
         """The estimator with its times, and its fp8 scales, from the folder when they were found before."""
-        job, file = self.job, self.folder / "grid.safetensors"
+        file = self.folder / "grid.safetensors"
         if not file.is_file():
             save_file(self._pilot(), beside := file.with_suffix(".writing"))
             beside.replace(file)
         found = load_file(file)
         if "reach" in found and isinstance(self.judge, ClassJudge):
-            self.judge.frozen.quantise(torch.from_numpy(found["reach"]))
+            if not self.judge.frozen.quantised:
+                self.judge.frozen.quantise(torch.from_numpy(found["reach"]))
             self.agreement = float(found["agreement"][0])
-        return Estimator(self.judge, job.device, Grid(found["places"], found["quadrature"]), job.seed, job.batch_size)
+        return self._estimator(Grid(found["places"], found["quadrature"]))
+
+    def _estimator(self, grid: Grid) -> Estimator:
+        """With a batch that divides a shard evenly: a compiled model computes its last batch in full as well."""
+        made = Estimator(self.judge, self.job.device, grid, self.job.seed, self.job.batch_size)
+        longest = len(self.shards[0])
+        made.batch = -(-longest // -(-longest // made.batch))
+        return made
 
     def _pilot(self) -> dict[str, np.ndarray]:
         """A few images asked at many times: where to ask all of them, and what fp8 must be told."""
         job, grid = self.job, grids.uniform(self.job.evaluations)
-        self.estimator = estimator = Estimator(self.judge, job.device, grid, job.seed, job.batch_size)
+        self.estimator = estimator = self._estimator(grid)
         chosen = grids.pilot_rows(self.labels, keys(self.ids, job.seed))
         eight = job.precision == "fp8"
         if not len(chosen) or (job.grid == "uniform" and not eight):
@@ -186,7 +203,7 @@ class Stream:
         found = {"places": grid.places, "quadrature": grid.quadrature}
         if eight:
             reach = estimator.observe(x, targets).cpu()
-            asked = Estimator(self.judge, job.device, grid, job.seed, estimator.batch)
+            asked = self._estimator(grid)
             before = asked.errors(x, targets) @ grid.quadrature
             assert isinstance(self.judge, ClassJudge)
             self.judge.frozen.quantise(reach)
