@@ -19,7 +19,7 @@ from tests.score.common import OPTIONS, interrupted, same
 pytest.importorskip("diffusers")
 from tests.diffusion.tiny_pipelines import write
 
-COUNT = 24
+COUNT = 20
 CAPTIONS = ["cat", "a dog", "", "a cat and a dog", "zebra"]
 
 
@@ -88,7 +88,7 @@ def test_contrast_is_with_the_empty_prompt(sd, workspace, tmp_path, dataset):
 
 
 def test_does_not_depend_on_batches_shards_or_interruptions(sd, dataset, small_shards, monkeypatch):
-    options = {"scorer": str(sd), "name": "halved", **OPTIONS}
+    options = {"scorer": str(sd), "name": "halved", "grid": "uniform", **OPTIONS}
     interrupted(monkeypatch, 12, lambda: score(dataset, batch_size=3, **options))
     parted = score(dataset, batch_size=7, **options)
     monkeypatch.undo()
