@@ -3,8 +3,9 @@
     python benchmarks/score_reliability.py [--scorer digits] [--per-class 40] [--device auto]
 
 The reference is the mean of two sets of 256 evaluations at 256 stratified timesteps, each with noise of its own;
-how far the two agree is its own reliability. The candidates are d2c.score's estimator at K evaluations with
-three seeds. All figures are Spearman's ρ within a class, averaged over the classes.
+how far the two agree is its own reliability. The candidates are d2c.score's estimator at K evaluations at the
+midpoints of equal parts (`--grid uniform`; benchmarks/estimator_study.py compares grids) with three seeds.
+All figures are Spearman's ρ within a class, averaged over the classes.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from d2c.artifacts import Workspace
 from d2c.data import ingest
 from d2c.data.store import labels_of, pixels
 from d2c.device import pick, precision
-from d2c.diffusion.autoencoders import load
 from d2c.score.estimator import Estimator
+from d2c.score.grid import uniform
+from d2c.score.judges import ClassJudge
 from d2c.score.reliability import spearman
 from d2c.score.scorers import open_scorer
 
@@ -48,12 +50,14 @@ def main() -> None:
         ids, labels = ids[kept], labels[kept]
         images = pixels(data, ids, model.config.image_size, model.config.channels)
 
+    judge = ClassJudge(model, device, arithmetic)
+
     def scores(evaluations: int, seed: int, independent: bool = False) -> dict[str, np.ndarray]:
-        estimator = Estimator(model, load("identity"), device, arithmetic, evaluations, seed)
+        estimator = Estimator(judge, device, uniform(evaluations), seed)
         if independent:
             generator = torch.Generator().manual_seed(1_000_003 + seed)
-            noise = torch.randn(estimator.banks[0].shape, generator=generator)
-            estimator.banks = [noise.to(device), noise.to(device)]
+            noise = torch.randn((evaluations, *estimator.shape), generator=generator)
+            estimator._banks[0] = noise.to(device)
         table = estimator.errors(images, labels).astype(np.float64)
         return {w: table @ model.path.error_weights(estimator.timesteps, w).numpy() / evaluations for w in WEIGHTINGS}
 
