@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,16 @@ from d2c.diffusion.sit import build
 from d2c.score.estimator import Estimator
 
 SIZES = (30, 25, 3)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request) -> Iterator[None]:
+    """Tiny models: threads that wait for each other would cost more than they compute."""
+    before = torch.get_num_threads()
+    if "slow" not in request.keywords:
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

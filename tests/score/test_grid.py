@@ -79,8 +79,10 @@ def test_many_parts_integrate_a_smooth_error(mass, coefficients):
     """Whatever the density, the mean that is estimated is the clock's: no density moves the score."""
     grid, curve = tuned(mass, 512), np.polynomial.Polynomial(coefficients)
     exact = curve.integ()(1) - curve.integ()(0)
-    # ends of the clock where there is least mass lie in the longest part
-    assert grid.quadrature @ curve(grid.places) == pytest.approx(exact, abs=0.02)
+    steepest = sum(k * abs(c) for k, c in enumerate(coefficients))
+    # within a part the curve is nowhere further from its value at the place; places are rounded to 4 digits
+    bound = steepest * (np.square(grid.quadrature).sum() + 1e-4)
+    assert abs(grid.quadrature @ curve(grid.places) - exact) <= bound + 1e-9
 
 
 def test_density_is_where_images_of_a_class_differ():

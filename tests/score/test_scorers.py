@@ -287,7 +287,12 @@ def test_a_diffusers_folder(pipeline):
 
 def test_a_text_to_image_pipeline_is_told(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionXLPipeline"}')
-    with pytest.raises(D2CError, match="is a StableDiffusionXLPipeline, a text-to-image model"):
+    found = locate(tmp_path)
+    assert (found.kind, found.described, found.classes) == ("text", True, ())
+    with pytest.raises(D2CError, match=r"lacks unet/ .*copy the pipeline again"):
+        found.digest
+    (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    with pytest.raises(D2CError, match="FluxPipeline"):
         locate(tmp_path)
     with pytest.raises(UsageError, match="write hf:ORG/NAME"):
         locate("hf:nonsense")
