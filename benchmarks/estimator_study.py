@@ -158,7 +158,7 @@ def _rows(data: np.lib.npyio.NpzFile, kind: str, repeats: int) -> list[list[floa
     found: list[list[list[float]]] = [[[] for _ in COUNTS] for _ in DESIGNS]
     for _ in range(repeats):
         draws, keys = rng.permutation(DRAWS), rng.integers(0, 2**62, len(labels)).astype(np.uint64)
-        chosen = grids.pilot_rows(labels, keys)
+        chosen = grids.pilot_rows(labels, keys, 1000)
         cells = (np.arange(grids.TIMES) + 0.5) * GRID / grids.TIMES
         single = raw[chosen][:, cells.astype(int), draws[-1], 1]
         mass = grids.density(single, labels[chosen], alpha[cells.astype(int)], sigma[cells.astype(int)], native)

@@ -82,10 +82,10 @@ class Estimator:
         """
         return self._errors(x, targets, self.timesteps, self.bank(bank), null, progress)
 
-    def pilot(self, x: np.ndarray | Tensor, targets: Targets) -> np.ndarray:
+    def pilot(self, x: np.ndarray | Tensor, targets: Targets, progress: Progress | None = None) -> np.ndarray:
         """Errors [n, G] at the pilot's G timesteps, each under one and the same noise of a bank of its own."""
         times, noise = self._pilot()
-        return self._errors(x, targets, times, noise, False, None)
+        return self._errors(x, targets, times, noise, False, progress)
 
     @torch.inference_mode()
     def observe(self, x: np.ndarray | Tensor, targets: Targets) -> Tensor:

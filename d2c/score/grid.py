@@ -19,8 +19,9 @@ import numpy as np
 
 from d2c.score.weighting import error_weights
 
-#: of the pilot: classes, images of each, and times at which each is asked once.
+#: of the pilot: classes, images of each at most, and times at which each is asked once.
 CLASSES, EACH, TIMES = 8, 8, 32
+SHARE = 1 / 8  # of a small job's evaluations that the pilot may take, though never fewer than 16 images
 V_SHARE, FLOOR = 0.5, 0.15
 GRIDS = ("pilot", "uniform")
 
@@ -67,18 +68,19 @@ def tuned(mass: np.ndarray, count: int) -> Grid:
     return Grid(np.round(places, 4), np.diff(parts))
 
 
-def pilot_rows(labels: np.ndarray, keys: np.ndarray) -> np.ndarray:
+def pilot_rows(labels: np.ndarray, keys: np.ndarray, evaluations: int) -> np.ndarray:
     """The images of the pilot: those of least key in each of the classes whose first key is least. Rows, ascending.
 
     `keys` are hashes of seed and sample id, so the choice does not depend on the order of the rows. Where there are
-    fewer classes, more of each are taken.
+    fewer classes, more of each are taken; fewer images where the whole job is small.
     """
+    images = int(np.clip(len(labels) * evaluations * SHARE / TIMES, 2 * CLASSES, CLASSES * EACH))
     order = np.lexsort((keys, labels))
     sorted_labels = labels[order]
     starts = np.flatnonzero(np.r_[True, np.diff(sorted_labels) != 0]) if len(order) else np.zeros(0, int)
     sizes = np.diff(np.r_[starts, len(order)])
     usable = np.flatnonzero(sizes > 1)
     first = usable[np.argsort(keys[order][starts[usable]], kind="stable")][:CLASSES]
-    each = max(EACH, CLASSES * EACH // max(len(first), 1))
+    each = images // max(len(first), 1)
     rows = [order[starts[c] : starts[c] + min(each, sizes[c])] for c in first]
     return np.sort(np.concatenate(rows)) if rows else np.zeros(0, np.int64)

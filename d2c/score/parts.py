@@ -1,9 +1,8 @@
 """The scores of one shard as a Parquet file, and all of them as the one table that an artifact holds.
 
-What is in a part, by row: sample_id int64; errors, and where they were asked for errors_null (K floats each);
-errors_b and errors_null_b of the second bank, which count where the column `again` is true (lists that are null are not
-read by every version of Arrow); jpeg_bytes int32, total_variation float32. Parts are merged one at a time, so memory
-does not grow with the number of images.
+What is in a part, by row: sample_id int64; errors, and where they were asked for errors_null (K floats each); in the
+first bank's jpeg_bytes int32 and total_variation float32. Parts are merged one at a time, so memory does not grow with
+the number of images.
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import pyarrow.parquet as pq
 from d2c.errors import D2CError
 
 BANKED = ("errors", "errors_null")
-AGAIN = "again"
 MEASURED = {"jpeg_bytes": np.int32, "total_variation": np.float32}
 _KINDS = {"float32": "F32", "int64": "I64", "int32": "I32"}
 _TYPES = {name: np.dtype(kind) for kind, name in _KINDS.items()}
@@ -33,18 +31,11 @@ def part_file(folder: Path, index: int) -> Path:
     return folder / f"{index:06d}.parquet"
 
 
-def write_part(file: Path, sample_ids: np.ndarray, columns: Mapping[str, np.ndarray], again: np.ndarray) -> None:
-    """Write one part, whole or not at all. `again` bool [n] says which rows the second bank's arrays are of."""
+def write_part(file: Path, sample_ids: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+    """Write one part, whole or not at all."""
     arrays: dict[str, Any] = {"sample_id": pa.array(sample_ids, pa.int64())}
     for name, values in columns.items():
-        if name.endswith("_b"):
-            whole = np.zeros((len(again), values.shape[1]), np.float32)
-            whole[again] = values
-            arrays[name], arrays[AGAIN] = _lists(whole), pa.array(again)
-        elif values.ndim == 2:
-            arrays[name] = _lists(values)
-        else:
-            arrays[name] = pa.array(values)
+        arrays[name] = _lists(values) if values.ndim == 2 else pa.array(values)
     beside = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         pq.write_table(pa.table(arrays), beside, compression="zstd")
@@ -61,7 +52,7 @@ def write_part(file: Path, sample_ids: np.ndarray, columns: Mapping[str, np.ndar
 
 
 def read_part(file: Path) -> dict[str, np.ndarray]:
-    """The arrays of a part; those of the second bank hold its rows alone, with their sample_ids_b.
+    """The arrays of a part.
 
     Raises D2CError for a damaged part, after removing it: the same command then makes it again.
     """
@@ -75,10 +66,6 @@ def read_part(file: Path) -> dict[str, np.ndarray]:
                 found[name] = column.values.to_numpy(zero_copy_only=False).reshape(-1, width)
             else:
                 found[name] = column.to_numpy(zero_copy_only=False)
-        again = found.pop(AGAIN, None)
-        if again is not None:
-            second = {name: values[again] for name, values in found.items() if name.endswith("_b")}
-            found |= {**second, "sample_ids_b": found["sample_id"][again]}
         return found
 
 
@@ -95,26 +82,35 @@ def _whole(file: Path) -> Iterator[None]:
 
 
 def merge(
-    files: Sequence[Path], images: int, extra: Mapping[str, np.ndarray], metadata: Mapping[str, str], to: Path
+    files: Sequence[Path],
+    again: Sequence[Path],
+    extra: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str],
+    to: Path,
 ) -> None:
-    """All parts, in order, as one safetensors file with `extra` arrays beside, written part by part."""
-    first = read_part(files[0])
-    rows_b = sum(_count(file) for file in files)
+    """All parts, in order, as one safetensors file with `extra` arrays beside, written part by part.
+
+    Those of the second bank (`again`) become errors_b, errors_null_b and sample_ids_b.
+    """
+    first, second = {n: n for n in (*BANKED, *MEASURED)}, {**{n: f"{n}_b" for n in BANKED}, "sample_id": "sample_ids_b"}
     shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {k: (v.dtype, v.shape) for k, v in extra.items()}
-    for name, values in first.items():
-        if name != "sample_id":
-            shapes[name] = (values.dtype, (rows_b if name.endswith("_b") else images, *values.shape[1:]))
+    for parts, names in ((files, first), (again, second)):
+        rows = sum(_count(file) for file in parts)
+        for name, values in read_part(parts[0]).items() if parts else ():
+            if name in names:
+                shapes[names[name]] = values.dtype, (rows, *values.shape[1:])
     beside = to.with_suffix(".writing")
     arrays = _create(beside, shapes, metadata)
     for name, values in extra.items():
         arrays[name][...] = values
-    at = dict.fromkeys(shapes, 0)
-    for file in files:
-        part = read_part(file)
-        for name, values in part.items():
-            if name in shapes:
-                arrays[name][at[name] : at[name] + len(values)] = values
-                at[name] += len(values)
+    for parts, names in ((files, first), (again, second)):
+        at = 0
+        for file in parts:
+            part = read_part(file)
+            rows = len(part["sample_id"])
+            for name in names.keys() & part.keys():
+                arrays[names[name]][at : at + rows] = part[name]
+            at += rows
     for array in arrays.values():
         if isinstance(array, np.memmap):
             array.flush()
@@ -173,11 +169,9 @@ def _lists(values: np.ndarray) -> Any:
 
 
 def _count(file: Path) -> int:
-    """Rows of the second bank in a part."""
+    """Rows of a part."""
     with _whole(file):
-        if AGAIN not in pq.read_schema(file).names:
-            return 0
-        return int(pq.read_table(file, columns=[AGAIN])[AGAIN].to_numpy().sum())
+        return int(pq.ParquetFile(file).metadata.num_rows)
 
 
 def _line(problem: Exception) -> str:

@@ -17,7 +17,8 @@ from d2c.artifacts import Artifact
 from d2c.data.latents import Latents, stream
 from d2c.data.loader import Slab, load
 from d2c.data.shards import shards
-from d2c.data.store import Images, rows
+from d2c.data.store import Images
+from d2c.data.store import rows as read_rows
 from d2c.device import compiles
 from d2c.diffusion.autoencoders import Autoencoder
 from d2c.diffusion.autoencoders import load as load_autoencoder
@@ -35,6 +36,7 @@ from d2c.team import Team
 
 #: Multiply-adds of a whole job from which compiling (a quarter of a minute) pays on a GPU.
 COMPILE_FROM = 1e16
+PARTS, AGAIN = "parts", "again"  # folders of what each bank gave
 AGREEMENT = 0.999  # of fp8 with bf16, Spearman within the class: the least for which fp8 is taken
 
 
@@ -60,12 +62,12 @@ class Job:
 class Stream:
     """One process's part of a job, in the artifact's partial folder."""
 
-    def __init__(self, job: Job, folder: Path) -> None:
-        self.job, self.folder = job, folder
+    def __init__(self, job: Job, folder: Path, progress: Progress) -> None:
+        self.job, self.folder, self.progress = job, folder, progress
         table = job.dataset.table("samples.parquet", ["sample_id", "label"])
         self.ids, self.labels = table["sample_id"].to_numpy(np.int64), table["label"].to_numpy(np.int64)
-        self.twice = drawn(self.ids, self.labels, job.reliability_images, job.seed)
-        self.shards = shards(len(self.ids))
+        self.again = np.flatnonzero(drawn(self.ids, self.labels, job.reliability_images, job.seed))
+        self.shards, self.shards_again = shards(len(self.ids)), shards(len(self.again))
         self.judge = self._open()
         self.autoencoder = load_autoencoder(job.autoencoder, job.device)
         self._check_channels(self.autoencoder)
@@ -85,38 +87,41 @@ class Stream:
         self.wall = 0.0
         self.scored = 0
 
-    def run(self, team: Team, progress: Progress) -> None:
-        """Score this process's shards that no part holds yet."""
-        (self.folder / "parts").mkdir(exist_ok=True)
-        ours = [i for i in range(len(self.shards)) if team.mine(i)]
-        todo = [i for i in ours if not part_file(self.folder / "parts", i).is_file()]
-        total, self.scored = (sum(len(self.shards[i]) for i in indices) for indices in (ours, todo))
-        progress.stage("score", total, "image", done=total - self.scored)
+    def run(self, team: Team) -> None:
+        """Score this process's shards that no part holds yet: all images by the first bank, some by the second."""
+        todo, self.scored = self._left(self.folder / PARTS, self.shards, team, "score")
         started = time.monotonic()
         with contextlib.closing(self._inputs(todo)) as inputs:
             for index, arrays in zip(todo, inputs, strict=True):
-                self._score(index, arrays, progress)
+                shard = self.shards[index]
+                rows = np.arange(shard.start, shard.stop)
+                columns = self._columns(arrays["mean"], self._targets(shard), rows, bank=0)
+                columns |= {name: arrays[name] for name in MEASURED}
+                write_part(part_file(self.folder / PARTS, index), self.ids[rows], columns)
         self.wall = time.monotonic() - started
+        team.wait()  # what the others have kept of latents is there
+        # Drawn images lie scattered: gathered, so that a compiled model's batches are full of them.
+        todo, _ = self._left(self.folder / AGAIN, self.shards_again, team, "repeat")
+        for index in todo:
+            rows = self.again[self.shards_again[index].start : self.shards_again[index].stop]
+            columns = self._columns(self._few(rows), self._targets(rows), rows, bank=1)
+            write_part(part_file(self.folder / AGAIN, index), self.ids[rows], columns)
 
-    def _score(self, index: int, arrays: dict[str, np.ndarray], progress: Progress) -> None:
-        shard, x = self.shards[index], arrays["mean"]
-        again = self.twice[shard.start : shard.stop]
-        targets = self._targets(shard)
-        columns: dict[str, np.ndarray] = {}
-        for name, null in (("errors", False), ("errors_null", True))[: 1 + self.job.contrast]:
-            report = None if null else progress
-            columns[name] = self._checked(self.estimator.errors(x, targets, null=null, progress=report), shard)
-            second = (
-                targets[again]
-                if isinstance(targets, np.ndarray)
-                else [c for c, b in zip(targets, again, strict=True) if b]
-            )
-            found = self.estimator.errors(x[again], second, bank=1, null=null)
-            columns[f"{name}_b"] = self._checked(found, np.arange(shard.start, shard.stop)[again])
-        if not self.job.reliability_images:
-            columns = {name: values for name, values in columns.items() if not name.endswith("_b")}
-        columns |= {name: arrays[name] for name in MEASURED}
-        write_part(part_file(self.folder / "parts", index), self.ids[shard.start : shard.stop], columns, again)
+    def _left(self, folder: Path, cut: list[range], team: Team, stage: str) -> tuple[list[int], int]:
+        """Which of this process's shards are still to be done, and how many images they hold."""
+        folder.mkdir(exist_ok=True)
+        ours = [i for i in range(len(cut)) if team.mine(i)]
+        todo = [i for i in ours if not part_file(folder, i).is_file()]
+        total, left = (sum(len(cut[i]) for i in indices) for indices in (ours, todo))
+        self.progress.stage(stage, total, "image", done=total - left)
+        return todo, left
+
+    def _columns(self, x: np.ndarray, targets: Targets, rows: np.ndarray, *, bank: int) -> dict[str, np.ndarray]:
+        """Errors [n, K] of these rows of the table under one bank, and with a contrast those of the null class."""
+        found = {"errors": self._checked(self.estimator.errors(x, targets, bank, progress=self.progress), rows)}
+        if self.job.contrast:
+            found["errors_null"] = self._checked(self.estimator.errors(x, targets, bank, null=True), rows)
+        return found
 
     def _inputs(self, todo: list[int]) -> Generator[dict[str, np.ndarray], None, None]:
         """The arrays of each shard, read ahead: under "mean" what the model takes [n, C, S, S], and `MEASURED`."""
@@ -187,18 +192,19 @@ class Stream:
         """A few images asked at many times: where to ask all of them, and what fp8 must be told."""
         job, grid = self.job, grids.uniform(self.job.evaluations)
         self.estimator = estimator = self._estimator(grid)
-        chosen = grids.pilot_rows(self.labels, keys(self.ids, job.seed))
+        chosen = grids.pilot_rows(self.labels, keys(self.ids, job.seed), job.evaluations)
         eight = job.precision == "fp8"
         if not len(chosen) or (job.grid == "uniform" and not eight):
             if eight:
                 raise D2CError("fp8 is held against bf16 on some classes of two images or more: there are none here")
             return {"places": grid.places, "quadrature": grid.quadrature}
+        self.progress.stage("pilot", len(chosen), "image")
         x, targets, labels = self._few(chosen), self._targets(chosen), self.labels[chosen]
         if job.grid == "pilot":
             path = self.judge.path
             times = path.at(torch.from_numpy(grids.uniform(grids.TIMES).places))
             alpha, sigma = path.alpha(times).double().numpy(), path.sigma(times).double().numpy()
-            errors = self._checked(estimator.pilot(x, targets), chosen)
+            errors = self._checked(estimator.pilot(x, targets, self.progress), chosen)
             grid = grids.tuned(grids.density(errors, labels, alpha, sigma, path.weighting), job.evaluations)
         found = {"places": grid.places, "quadrature": grid.quadrature}
         if eight:
@@ -218,12 +224,12 @@ class Stream:
         return found
 
     def _targets(self, where: range | np.ndarray) -> Targets:
+        """What the model is told of these rows: classes int64 [n], or captions."""
         if self.job.targets is not None:
-            at = slice(where.start, where.stop) if isinstance(where, range) else where
-            return np.asarray(self.job.targets[self.labels[at]], np.int64)
-        if isinstance(where, range):
-            return [str(text) for text in rows(self.job.dataset, where.start, where.stop, ["caption"])["caption"]]
-        return [str(rows(self.job.dataset, int(i), int(i) + 1, ["caption"])["caption"].iloc[0]) for i in where]
+            return np.asarray(self.job.targets[self.labels[np.asarray(where)]], np.int64)
+        first, last = int(where[0]), int(where[-1])  # both kinds ascend
+        found = read_rows(self.job.dataset, first, last + 1, ["caption"])["caption"].to_numpy()
+        return [str(text) for text in found[np.asarray(where) - first]]
 
     def _open(self) -> Judge:
         job = self.job

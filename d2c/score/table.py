@@ -15,7 +15,7 @@ from d2c.errors import D2CError
 from d2c.progress import Progress
 from d2c.score.parts import MEASURED, merge, open_table, part_file
 from d2c.score.reliability import rank_shift, within_class
-from d2c.score.stream import Job, Stream
+from d2c.score.stream import AGAIN, PARTS, Job, Stream
 from d2c.score.weighting import scored
 from d2c.team import Team
 
@@ -33,13 +33,14 @@ def write_scores(build: Build, job: Job, weighting: str, twin: Artifact | None, 
         cuda = job.device.type == "cuda"
         build.used(job.device, team.size if cuda else 0)
         build.progress.stage("prepare", unit="image")
-        stream = Stream(job, build.folder)
+        stream = Stream(job, build.folder, build.progress)
         team.tell({"folder": str(build.folder), "precision": job.precision})
-        stream.run(team, build.progress)
+        stream.run(team)
         team.wait()
         _merge(stream, file)
         build.note(**stream.facts(), devices=[str(job.device)] * team.size)
-    shutil.rmtree(build.folder / "parts", ignore_errors=True)
+    for folder in (PARTS, AGAIN):
+        shutil.rmtree(build.folder / folder, ignore_errors=True)
     (build.folder / "grid.safetensors").unlink(missing_ok=True)
     _conclude(build, job, file, weighting)
 
@@ -48,7 +49,7 @@ def assist(job: Job, folder: Path, team: Team, quiet: bool) -> None:
     """The part of a process that is not the first: its shards, into the folder that the first one made."""
     progress = Progress(None, quiet=quiet)
     try:
-        Stream(job, folder).run(team, progress)
+        Stream(job, folder, progress).run(team)
     finally:
         progress.close()
     team.wait()
@@ -56,8 +57,11 @@ def assist(job: Job, folder: Path, team: Team, quiet: bool) -> None:
 
 def _merge(stream: Stream, file: Path) -> None:
     """One table from all parts, with what re-weighting it needs."""
-    files = [part_file(stream.folder / "parts", i) for i in range(len(stream.shards))]
-    if missing := [f.name for f in files if not f.is_file()]:
+    files, again = (
+        [part_file(stream.folder / name, i) for i in range(len(cut))]
+        for name, cut in ((PARTS, stream.shards), (AGAIN, stream.shards_again))
+    )
+    if missing := [f.name for f in (*files, *again) if not f.is_file()]:
         raise D2CError(f"{len(missing)} shards of the scores are missing ({missing[0]} …): give the same command again")
     path, t = stream.judge.path, stream.estimator.timesteps
     extra = {"timesteps": t, "alpha": path.alpha(t), "sigma": path.sigma(t)}
@@ -66,7 +70,7 @@ def _merge(stream: Stream, file: Path) -> None:
     metadata = {"weighting": path.weighting}
     if stream.latents is not None:
         metadata["autoencoder"] = str(stream.latents.facts["digest"])
-    merge(files, len(stream.ids), arrays, metadata, file)
+    merge(files, again, arrays, metadata, file)
 
 
 def _conclude(build: Build, job: Job, file: Path, weighting: str) -> None:
@@ -111,10 +115,13 @@ def _repeat(ids: np.ndarray, labels: np.ndarray, first: np.ndarray, second: np.n
     from d2c.explore.compare import in_common, pair
 
     by_class = within_class(first, second, labels)
-    tables = [pd.DataFrame({"sample_id": ids, "label": labels, "difficulty": s}) for s in (first, second)]
-    smallest = int(np.bincount(labels)[np.unique(labels)].min())
+    sizes = np.bincount(labels)[labels]
+    enough = sizes > 2 * OVERLAP_INTERVAL  # of a smaller class there is nothing to choose
     overlap = None
-    if smallest > 2 * OVERLAP_INTERVAL:
+    if enough.any():
+        columns = {"sample_id": ids[enough], "label": labels[enough]}
+        tables = [pd.DataFrame({**columns, "difficulty": s[enough]}) for s in (first, second)]
+        smallest = int(sizes[enough].min())
         per_class = min(OVERLAP_PER_CLASS, (smallest - 1) // OVERLAP_INTERVAL)
         found = in_common(pair(*tables), per_class, max(OVERLAP_INTERVAL, (smallest - 1) // max(per_class - 1, 1)))
         overlap = {

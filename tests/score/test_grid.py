@@ -121,11 +121,14 @@ def test_density_does_not_know_the_scale_or_the_kind_of_error():
     np.testing.assert_allclose(told, expected, atol=0.011)
 
 
+MANY = 10**6  # evaluations, so that the pilot is as large as it gets
+
+
 @given(LABELS, st.integers(0, 9), st.randoms(use_true_random=False))
 def test_the_pilot_is_balanced_and_does_not_depend_on_order(labels, seed, random):
     ids = np.arange(len(labels)) * 3 + 1
     hashes = keys(ids, seed)
-    rows = pilot_rows(labels, hashes)
+    rows = pilot_rows(labels, hashes, MANY)
     assert (np.diff(rows) > 0).all()
     classes, sizes = np.unique(labels, return_counts=True)
     usable = dict(zip(classes[sizes > 1], sizes[sizes > 1], strict=True))
@@ -137,19 +140,25 @@ def test_the_pilot_is_balanced_and_does_not_depend_on_order(labels, seed, random
         own = hashes[labels == c]
         assert set(hashes[rows][labels[rows] == c]) == set(np.sort(own)[: min(each, len(own))])
     order = np.array(random.sample(range(len(ids)), len(ids)), int)
-    moved = pilot_rows(labels[order], hashes[order])
+    moved = pilot_rows(labels[order], hashes[order], MANY)
     assert sorted(ids[order][moved]) == sorted(ids[rows])
+
+
+def test_the_pilot_of_a_small_job_is_small():
+    labels = np.repeat(np.arange(10), 180)
+    sizes = [len(pilot_rows(labels, keys(np.arange(1800), 0), k)) for k in (1, 8, 64)]
+    assert sizes == [2 * CLASSES, 56, CLASSES * EACH]
 
 
 def test_the_pilot_of_one_class_of_single_images_and_of_nothing():
     ids = np.arange(200)
-    assert len(pilot_rows(np.zeros(200, int), keys(ids, 0))) == CLASSES * EACH
-    assert len(pilot_rows(ids, keys(ids, 0))) == 0
-    assert len(pilot_rows(ids[:0], keys(ids[:0], 0))) == 0
-    assert pilot_rows(np.array([5, 9, 5]), keys(ids[:3], 0)).tolist() == [0, 2]
+    assert len(pilot_rows(np.zeros(200, int), keys(ids, 0), 1000)) == CLASSES * EACH
+    assert len(pilot_rows(ids, keys(ids, 0), 8)) == 0
+    assert len(pilot_rows(ids[:0], keys(ids[:0], 0), 8)) == 0
+    assert pilot_rows(np.array([5, 9, 5]), keys(ids[:3], 0), 8).tolist() == [0, 2]
 
 
 def test_the_pilot_takes_other_classes_with_another_seed():
     labels = np.repeat(np.arange(100), 10)
-    taken = [set(labels[pilot_rows(labels, keys(np.arange(1000), seed))]) for seed in range(5)]
+    taken = [set(labels[pilot_rows(labels, keys(np.arange(1000), seed), 8)]) for seed in range(5)]
     assert len(set.union(*taken)) > 2 * CLASSES

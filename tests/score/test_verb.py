@@ -77,7 +77,12 @@ def test_artifact(dataset, scorer_file):
     assert facts["reliability"] == pytest.approx(np.mean(list(by_class.values())))
     assert 0 <= facts["rank_check"]["mean_shift"] <= 1
     assert facts["rank_check"]["images"] == 23
-    assert facts["overlap"] is None  # the smallest class is too small to choose from
+    assert (facts["overlap"]["per_class"], facts["overlap"]["interval"]) == (
+        4,
+        3,
+    )  # of the two classes that are large enough
+    assert facts["overlap"]["chance"] == pytest.approx(4 / 10)
+    assert 0 <= facts["overlap"]["overlap"] <= 1
     assert scores.recipe["precision"] == "fp32"
     assert len(scores.recipe["scorer_digest"]) == 64
     assert sorted(p.name for p in scores.path.iterdir()) == ["artifact.json", "errors.safetensors", "scores.parquet"]
