@@ -113,9 +113,8 @@ def forwards(name: str, batch: int, file: Path | None, device: torch.device, rou
             print(f"  first call {time.perf_counter() - started:.1f} s, off by {off:.1e}", flush=True)
             note(f"ours, frozen {precision}{', compiled' if compiled else ''}", ask)
             torch._dynamo.reset()
-    print(
-        f"\n{name}, batch {batch}, {torch.cuda.get_device_name()}, torch {torch.__version__}, ceiling {rate_of_matmul:.3g}"
-    )
+    print(f"\n{name}, batch {batch}, {torch.cuda.get_device_name()}, torch {torch.__version__}")
+    print(f"bf16 8192³ product: {rate_of_matmul / 1e12:,.0f} TFLOP/s")
     print("| what | evaluations/s | × the first | of the bf16 ceiling |\n|---|---|---|---|")
     for what, rate in rows:
         share = rate * GFLOP[size] * 1e9 / rate_of_matmul
