@@ -31,12 +31,13 @@ def gaussian(view: ClassView, config: SelectConfig, generator: MakeGenerator) ->
 def shrunk(x: Doubles) -> Doubles:
     """The covariance [d, d] of centred rows, (1 − ρ)S + ρ(tr S/d)I, positive definite where the rows are not all 0.
 
-    ρ = min(1, ((1 − 2/d)·tr S² + tr² S) / ((n + 1 − 2/d)(tr S² − tr² S/d))), S over n (OAS, Chen et al. 2010).
+    ρ = min(1, (tr S² + tr² S) / ((n + 1)(tr S² − tr² S/d))), S over n: OAS, Chen et al. 2010, without its terms in
+    2/d, as in scikit-learn.
     """
     n, d = x.shape
     s = x.T @ x / n
     trace, of_square = float(np.trace(s)), float(np.einsum("ij,ij->", s, s))
-    below = (n + 1 - 2 / d) * (of_square - trace**2 / d)
-    rho = 1.0 if below <= 0 else min(1.0, ((1 - 2 / d) * of_square + trace**2) / below)
+    below = (n + 1) * (of_square - trace**2 / d)
+    rho = 1.0 if below <= 0 else min(1.0, (of_square + trace**2) / below)
     found: Doubles = (1 - rho) * s + rho * trace / d * np.eye(d)
     return found

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import multivariate_normal
+from sklearn.covariance import OAS
 
 from d2c.select import STRATEGIES, Ranking, SelectConfig, choose
 
 N, M, SEED = st.integers(1, 40), st.integers(1, 45), st.integers(0, 9999)
 LEVELS = st.sampled_from([0, 2, 3])  # of the features: 0 all different, 2 many copies
+UNHURRIED = settings(deadline=None)  # FAISS and BLAS start when first called, on a machine that has other work
 SEES = [name for name, s in STRATEGIES.items() if "features" in s.needs]
 BLIND = ["kcenter", "herding", "moderate", "gaussian", "semdedup"]  # to difficulty
 
@@ -43,6 +46,7 @@ def textbook_kcenter(x, m):
     return picks
 
 
+@UNHURRIED
 @given(N, M, SEED, LEVELS)
 def test_kcenter(make_scores, seen, n, m, seed, levels):
     scores, features, x = one_class(make_scores, seen, n, seed, levels)
@@ -58,6 +62,7 @@ def textbook_herding(x, m):
     return picks
 
 
+@UNHURRIED
 @given(N, M, SEED, LEVELS)
 def test_herding(make_scores, seen, n, m, seed, levels):
     scores, features, x = one_class(make_scores, seen, n, seed, levels)
@@ -86,6 +91,7 @@ def test_at_size_neither_is_worse_than_the_textbook_and_both_beat_chance(make_sc
     assert off(mean) < 0.5 * off(chance)  # argmax in place of argmin is worse than chance
 
 
+@UNHURRIED
 @given(N, M, SEED)
 def test_moderate(make_scores, seen, n, m, seed):
     scores, features, x = one_class(make_scores, seen, n, seed)
@@ -98,11 +104,9 @@ def test_moderate(make_scores, seen, n, m, seed):
     assert got[0] == order[(n - 1) // 2]
 
 
+@UNHURRIED
 @given(st.integers(2, 40), M, SEED)
 def test_gaussian(make_scores, seen, n, m, seed):
-    from scipy.stats import multivariate_normal
-    from sklearn.covariance import OAS
-
     scores, features, x = one_class(make_scores, seen, n, seed, dim=9)
     fitted = OAS().fit(x)
     likely = multivariate_normal(fitted.location_, fitted.covariance_).logpdf(x)
@@ -110,6 +114,7 @@ def test_gaussian(make_scores, seen, n, m, seed):
     np.testing.assert_allclose(got, np.sort(likely)[::-1][:m], rtol=0, atol=1e-6)  # two alone are equally likely
 
 
+@UNHURRIED
 @given(st.integers(1, 40), M, SEED, st.integers(1, 12), st.sampled_from([0.0, 0.5, 1.0, 3.0]))
 def test_d2(make_scores, seen, n, m, seed, k, gamma):
     scores, features, x = one_class(make_scores, seen, n, seed)
@@ -129,6 +134,7 @@ def test_d2(make_scores, seen, n, m, seed, k, gamma):
     assert len(values) == min(n, m)
 
 
+@UNHURRIED
 @given(N, M, SEED)
 def test_semdedup_of_one_cluster(make_scores, seen, n, m, seed):
     scores, features, x = one_class(make_scores, seen, n, seed)
@@ -149,6 +155,7 @@ def test_semdedup_drops_copies_and_keeps_clusters(make_scores):
     assert got[3:] == sorted(got[3:])
 
 
+@UNHURRIED
 @given(N, M, SEED, LEVELS, st.integers(1, 9), st.integers(0, 30), st.sampled_from([0, 4, 25]))
 def test_interval_diverse(make_scores, seen, n, m, seed, levels, k, o, w):
     scores, features, x = one_class(make_scores, seen, n, seed, levels)
@@ -181,6 +188,7 @@ def test_tiny_classes_and_features_that_are_all_alike(make_scores, strategy, n):
 
 
 @pytest.mark.parametrize("strategy", BLIND)
+@UNHURRIED
 @given(seed=SEED, levels=LEVELS)
 def test_without_scores_in_the_rule_another_scorer_changes_nothing(make_scores, seen, strategy, seed, levels):
     scores = make_scores([20, 15], seed=seed)
