@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from d2c.errors import D2CError, UsageError
@@ -28,6 +28,7 @@ CONFIGS = st.builds(
     neighbours=st.integers(1, 8),
     clusters=st.integers(1, 4),
 )
+UNHURRIED = settings(deadline=None)  # FAISS is loaded when first called
 LEVELS = st.sampled_from([0, 1, 3])  # 0: all different; 1: all tied
 
 
@@ -43,6 +44,7 @@ def test_there_are_those_of_the_issue():
     assert all(s.summary.endswith(".") or ":" in s.summary for s in STRATEGIES.values())
 
 
+@UNHURRIED
 @given(SIZES, CONFIGS, LEVELS, st.integers(0, 99))
 def test_budget_uniqueness_and_ranks(make_scores, choose_seeing, sizes, config, levels, seed):
     scores = make_scores(sizes, levels=levels, seed=seed)
@@ -59,6 +61,7 @@ def test_budget_uniqueness_and_ranks(make_scores, choose_seeing, sizes, config, 
         assert (joined[column] == joined[column + "_true"]).all()
 
 
+@UNHURRIED
 @given(SIZES, CONFIGS, LEVELS, st.integers(0, 99))
 def test_order_of_rows_does_not_matter(make_scores, choose_seeing, sizes, config, levels, seed):
     scores = make_scores(sizes, levels=levels, seed=seed)
@@ -66,6 +69,7 @@ def test_order_of_rows_does_not_matter(make_scores, choose_seeing, sizes, config
     pd.testing.assert_frame_equal(choose_seeing(scores, config).table, choose_seeing(shuffled, config).table)
 
 
+@UNHURRIED
 @given(SIZES, CONFIGS, st.integers(0, 99))
 def test_prefixes_are_balanced(make_scores, choose_seeing, sizes, config, seed):
     labels = choose_seeing(make_scores(sizes, seed=seed), config).table["label"].to_numpy()
@@ -75,6 +79,7 @@ def test_prefixes_are_balanced(make_scores, choose_seeing, sizes, config, seed):
         assert (counts == j).all()
 
 
+@UNHURRIED
 @given(SIZES, NAMES, st.integers(1, 20), st.integers(1, 20), st.integers(0, 99))
 def test_smaller_budget_is_a_prefix(make_scores, choose_seeing, sizes, strategy, m, more, seed):
     scores = make_scores(sizes, seed=seed)
@@ -95,6 +100,7 @@ def test_ranking_is_reusable(make_scores):
         pd.testing.assert_frame_equal(ranking.choose(config).table, choose(scores, config).table)
 
 
+@UNHURRIED
 @given(SIZES, CONFIGS, LEVELS, st.integers(0, 99))
 def test_spread_equals_picking_class_by_class(make_scores, sizes, config, levels, seed):
     assume(STRATEGIES[config.strategy].spread is not None)
