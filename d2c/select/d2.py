@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from d2c.select.base import ClassView, MakeGenerator, Picks, SelectConfig
-from d2c.select.rows import by_id, first_largest, unit, vectors
+from d2c.select.rows import by_id, first_largest, need_faiss, unit, vectors
 
 
 def d2(view: ClassView, config: SelectConfig, generator: MakeGenerator) -> Picks:
@@ -20,6 +20,7 @@ def d2(view: ClassView, config: SelectConfig, generator: MakeGenerator) -> Picks
     Difficulty is first brought to 0 … 1 within the class (ours: theirs is positive by itself). Ties by sample_id.
     Nested. Cost: O(n²·d) a class for the neighbours (FAISS), O(m·n) for the picks. Needs: scores and features.
     """
+    need_faiss("d2")
     from d2c.explore.layout import nearest_neighbours
 
     order = by_id(view)

@@ -65,6 +65,14 @@ def unit(x: Doubles) -> Doubles:
     return found
 
 
+def need_faiss(strategy: str) -> None:
+    """Raises D2CError in one line where FAISS, which finds neighbours and clusters, is not installed."""
+    try:
+        import faiss  # noqa: F401
+    except ImportError:
+        raise D2CError(f"{strategy} finds neighbours by FAISS, which is not here: pip install faiss-cpu") from None
+
+
 def first_largest(values: Doubles, scale: float) -> int:
     """The first of the largest values; what differs by less than rounding at this scale counts as equal.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from d2c.select.base import ClassView, MakeGenerator, Picks, SelectConfig
-from d2c.select.rows import Doubles, by_id, unit, vectors
+from d2c.select.rows import Doubles, by_id, need_faiss, unit, vectors
 
 BLOCK = 1024  # rows of similarities held at a time
 
@@ -50,6 +50,7 @@ def _clusters(x: Doubles, count: int, seed: int) -> tuple[np.ndarray, Doubles]:
     """Spherical k-means: the cluster of each row [n], and the centroids [count, d] at unit length."""
     if count == 1:
         return np.zeros(len(x), np.int64), unit(x.mean(axis=0, keepdims=True))
+    need_faiss("semdedup")
     import faiss
 
     rows = np.ascontiguousarray(x, np.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import multivariate_normal
 from sklearn.covariance import OAS
 
+from d2c.errors import D2CError
 from d2c.select import STRATEGIES, Ranking, SelectConfig, choose
 
 N, M, SEED = st.integers(1, 40), st.integers(1, 45), st.integers(0, 9999)
@@ -196,6 +199,14 @@ def test_without_scores_in_the_rule_another_scorer_changes_nothing(make_scores, 
     other = scores.assign(difficulty=np.random.default_rng(seed).random(len(scores)).astype(np.float32))
     config = SelectConfig(strategy, 6)
     assert picked(scores, features, config) == picked(other, features, config)
+
+
+@pytest.mark.parametrize("strategy", ["d2", "semdedup"])
+def test_without_faiss_it_is_said(make_scores, seen, monkeypatch, strategy):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    scores = make_scores([20])
+    with pytest.raises(D2CError, match="pip install faiss-cpu"):
+        choose(scores, SelectConfig(strategy, 3), **seen(scores))
 
 
 @pytest.mark.parametrize("strategy", SEES)
