@@ -125,7 +125,8 @@ class Ranking:
         """Pick in every class. See `choose`. Raises D2CError where what the strategy needs is not here."""
         config = configure(SelectConfig, config, {})  # raises UsageError for what cannot be meant
         strategy = STRATEGIES[config.strategy]
-        if strategy.spread is not None:
+        most = min(config.per_class, int(self.sizes.max())) * len(self.views)  # entries of a spread
+        if strategy.spread is not None and most <= 2 * len(self) + 2**20:  # not with one huge class and many tiny ones
             spread = strategy.spread(self.sizes, config)
             ranks, positions = spread.ranks, self.starts[:-1] + spread.ranks
             if len(ranks) > self.sizes.min():  # row by row: every class's first pick, then every second …

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from itertools import pairwise
@@ -14,6 +15,7 @@ from d2c.errors import D2CError, UsageError
 from d2c.select import STRATEGIES, Ranking, SelectConfig, choose
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=5)
+SPREAD = [name for name, s in STRATEGIES.items() if s.spread is not None]
 NAMES = st.sampled_from(sorted(STRATEGIES))
 CONFIGS = st.builds(
     SelectConfig,
@@ -101,15 +103,23 @@ def test_ranking_is_reusable(make_scores):
 
 
 @UNHURRIED
-@given(SIZES, CONFIGS, LEVELS, st.integers(0, 99))
-def test_spread_equals_picking_class_by_class(make_scores, sizes, config, levels, seed):
-    assume(STRATEGIES[config.strategy].spread is not None)
+@given(SIZES, CONFIGS, st.sampled_from(SPREAD), LEVELS, st.integers(0, 99))
+def test_spread_equals_picking_class_by_class(make_scores, sizes, config, strategy, levels, seed):
+    config = dataclasses.replace(config, strategy=strategy)
     ranking = Ranking(make_scores(sizes, levels=levels, seed=seed))
     choice = ranking.choose(config)
     for i, view in enumerate(ranking.views):
         found = ranking.pick(i, config)
         assert choice.ranks[choice.label == view.label].tolist() == found.ranks.tolist()
         assert choice.k_by_class.get(view.label) == found.interval
+
+
+def test_one_huge_class_among_tiny_ones_makes_no_huge_table(make_scores):
+    """All of it in one table of ranks would be 20,000 × 20,001 entries, 3 GB."""
+    choice = choose(make_scores([20_000] + [1] * 20_000), SelectConfig("interval", 30_000))
+    assert len(choice) == 40_000
+    assert choice.ranks[:20_001].tolist() == [0] * 20_001
+    assert len(choice.warnings) == 2
 
 
 @pytest.mark.parametrize("strategy", [name for name, s in STRATEGIES.items() if s.needs])
