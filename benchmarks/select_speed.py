@@ -14,8 +14,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from d2c.select import SelectConfig
-from d2c.select.registry import Ranking
+from d2c.select import Ranking, SelectConfig
 
 
 def median_ms(call: Callable[[], object], times: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import attaching, browse, cards, choosing, jobs, ranking, words
+from app.parts import attaching, browse, cards, choosing, jobs, ranking, recipes, words
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
@@ -39,8 +39,10 @@ def choosing_live() -> None:
             disabled=label is None,
             help="Dimmed beside the chosen ones; look at one class for this",
         )
-    choice, picked = ranking.ranking(scores).choose(config), state.picked_image()
     with middle:
+        choice, picked = recipes.choice_of(scores, config), state.picked_image()
+        if choice is None:
+            return
         st.markdown(choosing.rule(choice))
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             choosing.counts(choice)

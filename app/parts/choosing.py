@@ -11,23 +11,18 @@ import streamlit as st
 from app import state
 from app.parts import charts, ranking, words
 from app.parts.gallery import Tile, gallery
+from app.parts.recipes import TITLES, more_fields
 from app.places import thumb
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import recipe_of
 from d2c.errors import D2CError
 from d2c.explore import aggregates
 from d2c.select import STRATEGIES, Choice, SelectConfig, select
+from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
 
 TILES = 240  # pictures on a page
 HIGH = 620  # px; longer galleries scroll, so that what follows stays in reach
-TITLES = {
-    "interval": "Spread evenly, easy to hard",
-    "random": "Random",
-    "easiest": "The easiest",
-    "hardest": "The hardest",
-    "medium": "The middle",
-}
 
 
 def recipe_fields(scores: Artifact) -> SelectConfig:
@@ -40,7 +35,7 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
         format_func=lambda name: TITLES.get(name, name.capitalize()),
         key="strategy",
         bind="query-params",
-        help="How images are picked within each class, sorted from easy to hard",
+        help="How images are picked within each class. Those that cover, or look for likeness, read a map's features",
     )
     uses = STRATEGIES[strategy].uses
     per_class = _slider("Images per class", 1, int(sizes.max()), suggested(sizes), "per_class")
@@ -66,7 +61,8 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
             )
         if "seed" in uses:
             seed = int(st.number_input("Seed", 0, value=begin.seed, key="seed", bind="query-params"))
-    return SelectConfig(str(strategy), per_class, interval, offset, seed)
+        more = more_fields(scores, str(strategy))
+    return SelectConfig(str(strategy), per_class, interval, offset, seed, **more)
 
 
 def suggested(sizes: np.ndarray) -> int:
@@ -97,7 +93,9 @@ def rule(choice: Choice) -> str:
         )
     if config.strategy == "random":
         return f"{m:,} of about {size:,} images of each class, drawn with seed {config.seed}; difficulty plays no part."
-    return f"The {m:,} {config.strategy} of about {size:,} images of each class, and no others."
+    if config.strategy in ("easiest", "hardest"):
+        return f"The {m:,} {config.strategy} of about {size:,} images of each class, and no others."
+    return f"{STRATEGIES[config.strategy].summary} {m:,} of about {size:,} images of each class."
 
 
 def counts(choice: Choice) -> None:
@@ -134,7 +132,8 @@ def class_table(scores: Artifact, choice: Choice) -> None:
     table["share"] = table["chosen"] / table["images"].clip(lower=1)
     table["k"] = [str(choice.k_by_class.get(label, choice.config.interval)) for label in table["label"]]
     column = st.column_config
-    order = ["class", "chosen", "images", *["k"] * (choice.config.strategy == "interval"), "share"]
+    steps = "interval" in STRATEGIES[choice.config.strategy].uses
+    order = ["class", "chosen", "images", *["k"] * steps, "share"]
     st.dataframe(
         table[order],
         hide_index=True,
@@ -176,7 +175,8 @@ def pictures(
 def keep(scores: Artifact, choice: Choice) -> None:
     """The button that makes an artifact of the choice, or where it is kept already."""
     config = relevant(choice.config)
-    there = state.workspace().by_fingerprint("subsets", fingerprint_of(recipe_of(config), [scores.fingerprint]))
+    parents = [a.fingerprint for a in parents_of(scores, config)]
+    there = state.workspace().by_fingerprint("subsets", fingerprint_of(recipe_of(config), parents))
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="keep_row"):
         if there is not None:
             st.caption(f"As {words.plain(there.name)}", width="content")

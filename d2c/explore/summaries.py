@@ -58,7 +58,7 @@ def _subset(facts: Facts, recipe: Facts) -> list[str]:
 
 def _strategy(recipe: Facts) -> str:
     strategy = str(recipe.get("strategy", ""))
-    return f"{strategy} k = {recipe.get('interval')}" if strategy == "interval" else strategy
+    return f"{strategy} k = {recipe.get('interval')}" if strategy.startswith("interval") else strategy
 
 
 def _condensed(facts: Facts, recipe: Facts) -> list[str]:

@@ -22,7 +22,7 @@ from d2c.errors import D2CError
 
 BANKED = ("errors", "errors_null")
 MEASURED = {"jpeg_bytes": np.int32, "total_variation": np.float32}
-_KINDS = {"float32": "F32", "int64": "I64", "int32": "I32"}
+_KINDS = {"float16": "F16", "float32": "F32", "int64": "I64", "int32": "I32"}
 _TYPES = {name: np.dtype(kind) for kind, name in _KINDS.items()}
 
 

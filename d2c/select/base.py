@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -25,16 +25,39 @@ class SelectConfig:
     per_class: int = option(50, "Budget m for each class", unit="images", minimum=1)
     interval: int = option(16, "Distance k between chosen ranks (interval)", unit="ranks", minimum=1)
     offset: int = option(0, "First rank taken (interval)", unit="ranks", minimum=0, advanced=True)
-    seed: int = option(0, "Seed of the draw (random)", minimum=0, advanced=True)
+    seed: int = option(0, "Seed of the draw (random, ccs, semdedup)", minimum=0, advanced=True)
+    window: int = option(
+        0,
+        "Pick within so many ranks from the offset on; 0 = to the end (interval)",
+        unit="ranks",
+        minimum=0,
+        advanced=True,
+    )
+    strata: int = option(50, "Parts of equal width of the difficulties (ccs)", minimum=1, advanced=True)
+    drop: float = option(0.1, "Share of the hardest left out (ccs)", minimum=0, maximum=1, advanced=True)
+    neighbours: int = option(10, "Nearest images that hear of each other (d2)", minimum=1, maximum=1000, advanced=True)
+    gamma: float = option(1.0, "How fast a pick's shadow fades with distance (d2)", minimum=0, advanced=True)
+    clusters: int = option(8, "Clusters within a class (semdedup)", minimum=1, advanced=True)
+    features: str = option(
+        "",
+        "Map whose features are read, where a strategy reads any; the newest by default",
+        identity=False,
+        advanced=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClassView:
-    """One class, sorted by (difficulty, sample_id) ascending: position r holds rank r, 0 = easiest."""
+    """One class, sorted by (difficulty, sample_id) ascending: position r holds rank r, 0 = easiest.
+
+    `features` and `measures` are in the same order, and there only for a strategy that needs them.
+    """
 
     label: int
     sample_id: np.ndarray  # (n,) int64
     difficulty: np.ndarray  # (n,) float32
+    features: np.ndarray | None = None  # (n, d) float16 or float32, as `d2c map` stored them
+    measures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)  # (n,) float32 by name
 
     def __len__(self) -> int:
         return len(self.sample_id)
@@ -53,18 +76,38 @@ class Picks:
     offset: int | None = None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spread:
+    """What a strategy of ranks alone picks in all classes at once: row j holds the j-th pick of every class.
+
+    Entries with j ≥ n_c, of classes that have too few images, mean nothing. `interval` and `offset` [C] are the
+    values used, None for a strategy that has none.
+    """
+
+    ranks: np.ndarray  # (min(m, largest class), C) int64
+    interval: np.ndarray | None = None
+    offset: np.ndarray | None = None
+
+
 # A generator is made only when called for: seeding costs more than most picks.
 MakeGenerator = Callable[[], np.random.Generator]
 Pick = Callable[[ClassView, SelectConfig, MakeGenerator], Picks]
+SpreadOut = Callable[[np.ndarray, SelectConfig], Spread]  # of the classes' sizes [C]
 
 
 @dataclasses.dataclass(frozen=True)
 class Strategy:
-    """A named rule and the options it reads beside the budget; the others do not change its result."""
+    """A named rule and the options it reads beside the budget; the others do not change its result.
+
+    `needs` names what it reads beside difficulty: "features", or "measures:<name>". A strategy that picks by rank
+    and class size alone gives `spread`, which equals `pick` in every class and costs no loop over them.
+    """
 
     name: str
     pick: Pick
     uses: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    spread: SpreadOut | None = None
 
     @property
     def summary(self) -> str:

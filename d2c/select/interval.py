@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from d2c.select.base import ClassView, MakeGenerator, Picks, SelectConfig
+from d2c.select.base import ClassView, MakeGenerator, Picks, SelectConfig, Spread
 
 
 def interval(view: ClassView, config: SelectConfig, generator: MakeGenerator) -> Picks:
@@ -14,19 +14,33 @@ def interval(view: ClassView, config: SelectConfig, generator: MakeGenerator) ->
     difficulty, with offset o = 0 in the paper; the hardest tail beyond o + (m − 1)k is left out. The
     paper does not say what a class does that has too few ranks. Here it gives m images all the same:
 
-        o_c = min(o, n_c − m),    k_c = min(k, ⌊(n_c − 1 − o_c) / (m − 1)⌋),    m = 1: rank o_c alone
+        o_c = min(o, n_c − m),    k_c = min(k, ⌊(e_c − 1 − o_c) / (m − 1)⌋),    m = 1: rank o_c alone
 
-    and a class with n_c ≤ m gives all it has. Pick order is ascending, so with k_c = k a smaller budget
-    is a prefix of a larger one. Cost: O(m) for a sorted class. Needs: scores.
+    and a class with n_c ≤ m gives all it has. e_c = n_c, or with a `window` of w ranks (ours) no rank beyond
+    o_c + w is taken: e_c = min(n_c, o_c + max(w, m)). A window tells spread from place: two windows of one width
+    at two offsets differ in how hard their images are and not in how far apart. Pick order is ascending, so with
+    k_c = k a smaller budget is a prefix of a larger one. Cost: O(m) for a sorted class. Needs: scores.
     """
     n, m = len(view), config.per_class
     if n < m:
         return Picks(np.arange(n), lambda j: f"all {n} of the class")
-    start = min(config.offset, n - m)
-    step = config.interval if m == 1 else min(config.interval, (n - 1 - start) // (m - 1))
+    found = interval_spread(np.array([n]), config)
+    assert found.interval is not None
+    assert found.offset is not None
+    start, step = int(found.offset[0]), int(found.interval[0])
     return Picks(
-        np.arange(start, start + (m - 1) * step + 1, step),
+        found.ranks[:, 0],
         lambda j: f"rank {start + j * step} = {start} + {j} × {step}",
         interval=step if step < config.interval else None,
         offset=start if start < config.offset else None,
     )
+
+
+def interval_spread(sizes: np.ndarray, config: SelectConfig) -> Spread:
+    """The same in all classes at once."""
+    m = config.per_class
+    start = np.clip(sizes - m, 0, config.offset)
+    end = start + np.minimum(sizes - start, max(config.window, m)) if config.window else sizes
+    room = (end - 1 - start) // (m - 1) if m > 1 else config.interval + 0 * sizes
+    step = np.clip(room, 1, config.interval)
+    return Spread(start + np.arange(min(m, int(sizes.max())))[:, None] * step, step, start)

@@ -9,7 +9,10 @@ from typing import Any
 from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure
 from d2c.errors import D2CError
-from d2c.select.registry import STRATEGIES, Choice, SelectConfig, choose
+from d2c.select.base import SelectConfig
+from d2c.select.inputs import load, parents_of
+from d2c.select.ranking import Choice, choose
+from d2c.select.registry import STRATEGIES
 
 
 def select(
@@ -29,6 +32,9 @@ def select(
     reason string), rows by order. Facts: chosen, available, classes, warnings, k_by_class (label → k, of
     the classes whose interval had to be lowered).
 
+    A strategy that needs features reads those of a map of the same data set, the newest or the one that
+    `features` names; the map is then the subset's second parent. Raises D2CError where there is none.
+
     Options that the strategy does not read are put back to their defaults, so that the same subset has
     the same fingerprint.
     """
@@ -37,11 +43,13 @@ def select(
     ws = Workspace.at(workspace)
     scores = ws.resolve(parent, "scores")
     config = relevant(configure(SelectConfig, config, options))
+    parents = parents_of(scores, config)
 
     def write(build: Build) -> None:
         build.progress.stage("select")
         table = scores.table("scores.parquet", ["sample_id", "label", "difficulty"])
-        choice = choose(table, config, class_names(scores))
+        inputs = load(scores, config, table["sample_id"].to_numpy())
+        choice = choose(table, config, class_names(scores), inputs.features, inputs.measures)
         choice.table.to_parquet(build.folder / "subset.parquet", index=False)
         build.progress.advance(len(choice))
         build.note(**facts_of(choice))
@@ -50,12 +58,13 @@ def select(
                 build.progress.say(line)
 
     stem = f"{_dataset_stem(scores)}-{config.strategy}"
-    return produce(ws, "subsets", config, write, stem=stem, name=name, parents=[scores], force=force, quiet=quiet)
+    return produce(ws, "subsets", config, write, stem=stem, name=name, parents=parents, force=force, quiet=quiet)
 
 
 def relevant(config: SelectConfig) -> SelectConfig:
     """The same choice with the options that its strategy does not read put back to their defaults."""
-    kept = {"strategy", "per_class", *STRATEGIES[config.strategy].uses}
+    strategy = STRATEGIES[config.strategy]
+    kept = {"strategy", "per_class", *strategy.uses, *({"features"} & set(strategy.needs))}
     unread: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name not in kept}
     return dataclasses.replace(config, **unread)
 

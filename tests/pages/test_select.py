@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.parts import choosing
+from app.parts import choosing, recipes
 from d2c import jobs
 from d2c.artifacts import Artifact, Workspace
-from d2c.select import SelectConfig, choose
+from d2c.explore.map import map_
+from d2c.select import STRATEGIES, SelectConfig, choose
 
 Page = Callable[..., AppTest]
 
@@ -59,6 +60,53 @@ def test_of_one_class_the_others_are_dimmed(page: Page, scores: Artifact) -> Non
     shown = tiles(page("select", **{"class": "light"}, everything="true", per_class=2, k=2))
     assert [(t[0], t[4], t[5]) for t in shown[:3]] == [(6, True, False), (7, False, True), (8, True, False)]
     assert len(shown) == 6
+
+
+def test_every_strategy_has_a_title_and_every_field_a_label() -> None:
+    assert set(recipes.TITLES) == set(STRATEGIES)
+    assert len(set(recipes.TITLES.values())) == len(STRATEGIES)
+    fields = {field for strategy in STRATEGIES.values() for field in strategy.uses}
+    assert fields - {"interval", "offset", "seed"} == set(recipes.LABELS)
+
+
+def test_without_a_map_a_strategy_says_so_and_leads_there(page: Page, scores: Artifact) -> None:
+    test = page("select", strategy=recipes.TITLES["kcenter"], per_class=2)
+    (said,) = [i.value.replace("\\", "") for i in test.info]
+    assert said == "Kcenter needs features of the images: make them with `d2c map shades`"
+    assert not test.get("bidi_component")
+    test.button(key="no_features_go").click().run()
+    assert not test.exception
+    test = page("select", strategy=recipes.TITLES["total_variation"], per_class=2)  # scores of an older version
+    assert test.button(key="no_measures_go")
+
+
+def test_with_a_map_every_strategy_chooses_and_is_kept(page: Page, new: Artifact) -> None:
+    made = map_(new.parent("datasets"), features="pixels", method="pca", neighbours=3, quiet=True)
+    for name, title in recipes.TITLES.items():
+        test = page("select", strategy=title, per_class=2, k=2)
+        assert len(ids(test)) == 4, name
+    test = page("select", strategy=recipes.TITLES["kcenter"], per_class=2)
+    test.button(key="keep").click().run()
+    assert not test.exception
+    (kept,) = new.workspace.list("subsets")
+    assert [p["name"] for p in kept.record["parents"]] == ["new", made.name]
+    assert sorted(kept.table("subset.parquet")["sample_id"]) == sorted(ids(test))
+    assert test.button(key="keep").disabled
+
+
+def test_of_many_images_it_is_a_job(page: Page, new: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = map_(new.parent("datasets"), features="pixels", method="pca", neighbours=3, quiet=True)
+    monkeypatch.setattr(recipes, "MOST", 11)
+    test = page("select", strategy=recipes.TITLES["herding"], per_class=2)
+    test.button(key="select_go").click().run()
+    assert not test.exception
+    (job,) = jobs.jobs(workspace=new.workspace)
+    assert job.argv[:4] == ("select", "scores/new", "--strategy=herding", "--per-class=2")
+    assert f"--features={made.name}" in job.argv
+
+
+def test_a_window_is_in_the_link(page: Page, scores: Artifact) -> None:
+    assert ids(page("select", per_class=2, k=4, offset=1, window=3)) == [1, 3, 7, 9]
 
 
 def test_a_choice_is_kept_as_it_stands(page: Page, scores: Artifact) -> None:

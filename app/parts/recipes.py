@@ -1,0 +1,109 @@
+"""Strategies in the app: their names, the fields of their own, and what they choose, or why they cannot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app import state
+from app.parts import forms, jobs, ranking, words
+from app.parts.empty import go_button
+from d2c.artifacts import Artifact
+from d2c.config import options_of
+from d2c.errors import D2CError
+from d2c.select import STRATEGIES, Choice, Ranking, SelectConfig
+from d2c.select.inputs import FEATURES, load, parents_of
+
+TITLES = {
+    "interval": "Spread evenly, easy to hard",
+    "random": "Random",
+    "easiest": "The easiest",
+    "hardest": "The hardest",
+    "medium": "The middle",
+    "ccs": "Even bands of difficulty (CCS)",
+    "kcenter": "Cover the class (K-Center)",
+    "herding": "Keep the mean (herding)",
+    "moderate": "Neither heart nor edge (Moderate)",
+    "gaussian": "The most typical (class Gaussian)",
+    "d2": "Hard but unlike (D2 pruning)",
+    "semdedup": "No look-alikes (SemDeDup)",
+    "interval_diverse": "Spread evenly, and unlike",
+    "file_size": "Control: by file size",
+    "total_variation": "Control: by latent variation",
+}
+LABELS = {
+    "window": "Window (ranks; 0 = to the end)",
+    "strata": "Bands",
+    "drop": "Share of the hardest left out",
+    "neighbours": "Neighbours",
+    "gamma": "Fading of a pick's shadow (γ)",
+    "clusters": "Clusters in a class",
+}
+MOST = 20_000  # images up to which a strategy that reads features follows the sliders
+
+
+def more_fields(scores: Artifact, strategy: str) -> dict[str, Any]:
+    """The fields that only some strategies have, and the map whose features are read; all in the URL."""
+    given: dict[str, Any] = {}
+    for spec in options_of(SelectConfig):
+        if spec.name in LABELS and spec.name in STRATEGIES[strategy].uses:
+            kind = float if spec.type is float else int
+            given[spec.name] = kind(
+                st.number_input(
+                    LABELS[spec.name],
+                    kind(spec.minimum or 0),
+                    None if spec.maximum is None else kind(spec.maximum),
+                    value=kind(spec.default),
+                    key=spec.name,
+                    bind="query-params",
+                    help=spec.help,
+                )
+            )
+    if "features" in STRATEGIES[strategy].needs:
+        dataset = scores.record["parents"][0]["fingerprint"]
+        maps = [
+            a
+            for a in state.workspace().list("maps")
+            if a.record["parents"][0]["fingerprint"] == dataset and (a.path / FEATURES).is_file()
+        ]
+        made = state.choose("maps", among=maps, label="Features of", help="The map whose features are read")
+        given["features"] = made.name if made is not None else ""
+    return given
+
+
+def choice_of(scores: Artifact, config: SelectConfig) -> Choice | None:
+    """What a recipe chooses; where it cannot follow the sliders, None, and the page says why and what helps."""
+    needs = STRATEGIES[config.strategy].needs
+    if not needs:
+        return ranking.ranking(scores).choose(config)
+    if "features" in needs and len(ranking.ranking(scores)) > MOST:
+        st.info(
+            f"Of {len(ranking.ranking(scores)):,} images this takes a while: it runs in the background, and the "
+            "chosen set is then among the others.",
+            icon=":material/hourglass:",
+        )
+        argv = forms.words_of("select", f"scores/{scores.name}", config)
+        jobs.start_button("Choose", argv, f"Choose from {scores.name}", key="select_go", kind="subsets")
+        forms.command_preview(argv)
+        jobs.panel(key="select", verbs=("select",), unfinished=True, limit=2)
+        return None
+    try:
+        read = parents_of(scores, config)[-1].fingerprint
+        found: Choice = state.derived(scores, f"choice {config} {read}", lambda: _seeing(scores, config).choose(config))
+    except D2CError as problem:
+        lead = "features" in needs
+        said = str(problem)
+        st.info(words.plain(said[:1].upper() + said[1:]), icon=":material/info:")
+        if lead:
+            go_button("Make a map", "explore", key="no_features_go")
+        else:
+            go_button("Go to difficulty", "difficulty", key="no_measures_go")
+        return None
+    return found
+
+
+def _seeing(scores: Artifact, config: SelectConfig) -> Ranking:
+    """The ranking with what a strategy reads; features stay on the disk until they are read."""
+    inputs = load(scores, config, state.table(scores, "scores.parquet")["sample_id"].to_numpy())
+    return ranking.ranking(scores).having(inputs.features, inputs.measures)

@@ -1,0 +1,148 @@
+"""What strategies read beside difficulty, found for scores: features of a map, and measures that took no model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from d2c.artifacts import Artifact
+from d2c.errors import D2CError
+from d2c.select.base import SelectConfig
+from d2c.select.registry import STRATEGIES
+from d2c.select.rows import missing
+
+FEATURES = "features.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+    """For a `Ranking` of the scores' table: row i of each belongs to row i of the table.
+
+    `features` [N, d] is a memory map of the file of `map`, or `Rows` of it; None where not asked for.
+    `measures` are float32 [N] by name.
+    """
+
+    features: Any = None
+    measures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    map: Artifact | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """An array seen in another order of rows, without a copy: row i is row `at[i]` of `whole`."""
+
+    whole: np.ndarray
+    at: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows, and the shape of one."""
+        return (len(self.at), *self.whole.shape[1:])
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        """The rows asked for, copied."""
+        found: np.ndarray = self.whole[self.at[rows]]
+        return found
+
+
+def find_map(scores: Artifact, name: str = "") -> Artifact | None:
+    """The map whose features are read for these scores: the named one, or the newest of the same data set.
+
+    None where there is none. Raises D2CError for a name that is not there, or is of another data set.
+    """
+    entry = _dataset(scores)
+    if name:
+        made = scores.workspace.resolve(name, "maps")
+        if not _of(made, entry["fingerprint"]):
+            raise D2CError(
+                f"maps/{made.name} is not of {entry['name']}, which the scores are of: `d2c map {entry['name']}`"
+            )
+        return made
+    maps = [a for a in scores.workspace.list("maps") if _of(a, entry["fingerprint"])]
+    return next((a for a in reversed(maps) if (a.path / FEATURES).is_file()), None)
+
+
+def parents_of(scores: Artifact, config: SelectConfig) -> list[Artifact]:
+    """What a subset is made from: the scores, and the map whose features its strategy reads.
+
+    Raises D2CError when the strategy needs features and there is no map of the data set.
+    """
+    if "features" not in STRATEGIES[config.strategy].needs:
+        return [scores]
+    made = find_map(scores, config.features)
+    if made is None:
+        raise D2CError(missing(config.strategy, "features", str(_dataset(scores)["name"])))
+    return [scores, made]
+
+
+def load(scores: Artifact, config: SelectConfig, sample_ids: np.ndarray | None = None) -> Inputs:
+    """What the strategy of a configuration needs, memory-mapped where it is large. Free of torch.
+
+    `sample_ids` [N] are those of the scores' table, in its order, for a caller that has read them. Raises D2CError,
+    in one line with the command that helps, for what is missing.
+    """
+    needs = STRATEGIES[config.strategy].needs
+    if not needs:
+        return Inputs()
+    if sample_ids is None:
+        sample_ids = scores.table("scores.parquet", ["sample_id"])["sample_id"].to_numpy()
+    found = parents_of(scores, config)[1:]
+    features = features_of(found[0], sample_ids) if found else None
+    measures = {}
+    for need in needs:
+        if need.startswith("measures:"):
+            values = measure(scores, need.removeprefix("measures:"), sample_ids)
+            if values is None:
+                raise D2CError(missing(config.strategy, need, str(_dataset(scores)["name"])))
+            measures[need.removeprefix("measures:")] = values
+    return Inputs(features, measures, found[0] if found else None)
+
+
+def features_of(made: Artifact, sample_ids: np.ndarray) -> Any:
+    """A map's features in the order of `sample_ids` [N]: a memory map [N, d], or `Rows` of one."""
+    from d2c.score.parts import open_table
+
+    if not (made.path / FEATURES).is_file():
+        raise D2CError(f"maps/{made.name} lacks {FEATURES}: make it again with --force")
+    arrays, _ = open_table(made.path / FEATURES)
+    if "features" not in arrays:
+        raise D2CError(f"{made.path / FEATURES} holds no features: make the map again with --force")
+    whole = arrays["features"]
+    if len(sample_ids) and not 0 <= int(sample_ids.min()) <= int(sample_ids.max()) < len(whole):
+        raise D2CError(f"maps/{made.name} has {len(whole)} images, the scores others: map the same data set")
+    same = len(sample_ids) == len(whole) and np.array_equal(sample_ids, np.arange(len(whole)))
+    return whole if same else Rows(whole, sample_ids)
+
+
+def measure(scores: Artifact, name: str, sample_ids: np.ndarray) -> np.ndarray | None:
+    """A measure [N] float32 of each image of the scores, in their order; None where it was not kept.
+
+    `file_bytes` is what the data set's images.parquet says; the others lie beside the scores' errors.
+    """
+    if name == "file_bytes":
+        table = scores.parent("datasets").table("images.parquet", ["sample_id", "length"])
+        length = table["length"].to_numpy()  # row i is sample i
+        return None if (length < 0).any() else length[sample_ids].astype(np.float32)
+    from d2c.score.parts import open_table
+
+    arrays, _ = open_table(scores.path / "errors.safetensors")
+    found = arrays.get(name)
+    return None if found is None or len(found) != len(sample_ids) else np.asarray(found, np.float32)
+
+
+def _dataset(scores: Artifact) -> Mapping[str, Any]:
+    for entry in scores.record["parents"]:
+        if entry["kind"] == "datasets":
+            found: Mapping[str, Any] = entry
+            return found
+    raise D2CError(f"scores/{scores.name} do not say what data set they are of: score it again")
+
+
+def _of(made: Artifact, fingerprint: str) -> bool:
+    return any(p["kind"] == "datasets" and p["fingerprint"] == fingerprint for p in made.record["parents"])
