@@ -35,7 +35,9 @@ def scorer_box(*, key: str) -> str:
     return str(picked or "")
 
 
-def misfit(scorer: str, dataset: Artifact, *, weights: str = "", path: str = "", class_map: str = "") -> str:
+def misfit(
+    scorer: str, dataset: Artifact, *, weights: str = "", path: str = "", class_map: str = "", autoencoder: str = ""
+) -> str:
     """Why a scorer cannot judge a data set, empty when it can or when only scoring can tell. Downloads nothing."""
     files = [_stamp(name) for name in (scorer, weights, class_map)]
     made = len(state.workspace().list("runs"))  # what was missing may have been trained since
@@ -44,12 +46,12 @@ def misfit(scorer: str, dataset: Artifact, *, weights: str = "", path: str = "",
         try:
             found = locate(scorer, state.workspace(), weights, path)
             if found.described:  # else scoring fetches it, and says then whether it fits
-                targets_of(found, dataset, class_map)
+                targets_of(found, dataset, class_map, autoencoder)
         except D2CError as problem:
             return str(problem)
         return ""
 
-    asked = (scorer, weights, path, class_map, files, made)
+    asked = (scorer, weights, path, class_map, autoencoder, files, made)
     found: str = state.derived(dataset, f"misfit of {asked}", make)
     return found
 
@@ -65,7 +67,14 @@ def advice(dataset: Artifact) -> str:
 
 def of_form(config: ScoreConfig, dataset: Artifact) -> str:
     """What the scorer that a form names is, drawn in place; and why it cannot judge these images, if so."""
-    found = misfit(config.scorer, dataset, weights=config.weights, path=config.path, class_map=config.class_map)
+    found = misfit(
+        config.scorer,
+        dataset,
+        weights=config.weights,
+        path=config.path,
+        class_map=config.class_map,
+        autoencoder=config.autoencoder,
+    )
     with contextlib.suppress(D2CError):  # `misfit` says it
         about(locate(config.scorer, state.workspace(), config.weights, config.path))
     if found:

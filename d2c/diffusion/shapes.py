@@ -36,7 +36,8 @@ def infer(shapes: Shapes, name: str = "", path: str = "", autoencoder: str = "")
 
     `name` such as SiT-XL/2, or "" to find the size by width and depth; then the convention `path` must be given,
     unless projectors show that it is REPA's: dit and sit weights have the same shapes. `autoencoder` "" is the
-    released models' for 4 channels, none for 1 or 3. Raises D2CError for what is no such model.
+    released models' for 4 channels, none for 1 or 3, and stays "" (not known) for others. Raises D2CError for what is
+    no such model.
     """
     what = name or "DiT or SiT"
     try:
@@ -48,6 +49,7 @@ def infer(shapes: Shapes, name: str = "", path: str = "", autoencoder: str = "")
         raise D2CError(f"not the weights of a {what}: no pos_embed, x_embedder, y_embedder and final_layer") from None
     if name:
         family, size, patch = parse(name)
+        autoencoder = autoencoder or RELEASED_AUTOENCODER
     else:
         size, path = size_of(width, _depth(shapes), what="the checkpoint"), _convention(path, align)
         family = next(f for f, paths in FAMILIES.items() if path in paths)
@@ -63,7 +65,7 @@ def infer(shapes: Shapes, name: str = "", path: str = "", autoencoder: str = "")
         num_classes=classes,
         learn_sigma=out == 2 * patch**2 * channels,
         path=path or ("repa" if align and family == "SiT" else ""),
-        autoencoder=autoencoder or RELEASED_AUTOENCODER,
+        autoencoder=autoencoder,
         align_dim=align,
         align_depth=min(REPA_DEPTH, SIZES[size][1]) if align else 0,
         qk_norm="blocks.0.attn.q_norm.weight" in shapes,
@@ -138,12 +140,7 @@ def _convention(path: str, align: int) -> str:
 def _autoencoder(channels: int) -> str:
     if channels in (1, 3):
         return "identity"
-    if channels == 4:
-        return RELEASED_AUTOENCODER
-    raise D2CError(
-        f"the checkpoint takes {channels} channels and does not name their autoencoder: write it anew with "
-        "d2c.diffusion.checkpoints, save_model(new, load_model(old, name='SiT-XL/2', autoencoder='…'))"
-    )
+    return RELEASED_AUTOENCODER if channels == 4 else ""  # "": nobody knows, whoever scores must name it
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ class Judge(Protocol):
     channels: int
     side: int
     tokens: int
-    work: float  # multiply-adds of one evaluation, about
 
     @property
     def fixed_batch(self) -> bool:
@@ -52,7 +51,6 @@ class ClassJudge:
         config = model.config
         self.path, self.channels, self.side, self.tokens = model.path, config.channels, config.image_size, config.tokens
         self.classes, self.device = config.num_classes, device
-        self.work = float(sum(p.numel() for p in model.parameters())) * config.tokens
 
     @property
     def fixed_batch(self) -> bool:
@@ -95,7 +93,6 @@ class TextJudge:
             config.image_size,
             config.tokens,
         )
-        self.work = float(sum(p.numel() for p in scorer.parameters())) * config.tokens
 
     def prepare(self, targets: Targets) -> Any:
         """The prompts, encoded."""

@@ -37,16 +37,18 @@ _SHOWN = 5
 _ENOUGH = 990
 
 
-def fit(scorer: Located, names: Sequence[str], class_map_file: Path | str = "") -> np.ndarray:
+def fit(scorer: Located, names: Sequence[str], class_map_file: Path | str = "", autoencoder: str = "") -> np.ndarray:
     """The scorer's class of each of a data set's classes, int64 [C]; see `class_map`.
 
+    `autoencoder` is the name of one in place of the scorer's own.
     Raises D2CError in one line when the scorer cannot judge this data set: its classes, or its input's channels.
     """
     model = scorer.config
-    if model.autoencoder == "identity" and model.channels not in (1, 3):
+    used = autoencoder or model.autoencoder
+    if not used or (used == "identity" and model.channels not in (1, 3)):
         raise D2CError(
             f"scorer {scorer.name} takes {model.channels} channels, images have 1 or 3: "
-            "it was trained on latents, so its checkpoint must name the autoencoder"
+            "it was trained on latents, so name its autoencoder (--autoencoder)"
         )
     try:
         return class_map(names, scorer.classes or None, model.num_classes, class_map_file)

@@ -117,6 +117,27 @@ def merge(
     beside.replace(to)
 
 
+def is_table(file: Path) -> bool:
+    """Whether a file is there and holds as much as its header says."""
+    try:
+        return bool(open_table(file)[0])
+    except D2CError:
+        return False
+
+
+def is_part(file: Path, rows: int) -> bool:
+    """Whether a part of so many rows is there; one that its end shows to be damaged is removed."""
+    if not file.is_file():
+        return False
+    try:
+        if pq.ParquetFile(file).metadata.num_rows == rows:
+            return True
+    except (OSError, pa.ArrowException):
+        pass
+    file.unlink(missing_ok=True)
+    return False
+
+
 def open_table(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The arrays of a safetensors file as memory maps, and its metadata. Raises D2CError when it cannot be read."""
     try:

@@ -21,7 +21,6 @@ from d2c.data.store import Images
 from d2c.data.store import rows as read_rows
 from d2c.device import compiles
 from d2c.diffusion.autoencoders import Autoencoder
-from d2c.diffusion.autoencoders import load as load_autoencoder
 from d2c.diffusion.encode import encode_images, hasten, total_variation
 from d2c.errors import D2CError
 from d2c.progress import Progress
@@ -29,7 +28,7 @@ from d2c.score import grid as grids
 from d2c.score.estimator import Estimator
 from d2c.score.grid import Grid
 from d2c.score.judges import ClassJudge, Judge, Targets, TextJudge
-from d2c.score.parts import MEASURED, part_file, write_part
+from d2c.score.parts import MEASURED, is_part, part_file, write_part
 from d2c.score.reliability import centred, drawn, keys, spearman
 from d2c.score.scorers import Located, open_scorer
 from d2c.team import Team
@@ -47,7 +46,7 @@ class Job:
     dataset: Artifact
     scorer: Located
     targets: np.ndarray | None
-    autoencoder: str
+    autoencoder: Autoencoder
     evaluations: int
     grid: str
     seed: int
@@ -69,13 +68,13 @@ class Stream:
         self.again = np.flatnonzero(drawn(self.ids, self.labels, job.reliability_images, job.seed))
         self.shards, self.shards_again = shards(len(self.ids)), shards(len(self.again))
         self.judge = self._open()
-        self.autoencoder = load_autoencoder(job.autoencoder, job.device)
+        self.autoencoder = job.autoencoder.to(job.device)
         self._check_channels(self.autoencoder)
         self.side = self.judge.side * self.autoencoder.factor
         self.channels = 3 if self.autoencoder.channels else self.judge.channels
         self.arithmetic = "fp32" if job.precision == "fp32" else "bf16"  # of the autoencoder
         self.latents: Latents | None = None
-        if job.autoencoder == "identity":
+        if job.autoencoder.name == "identity":
             self.images = Images(job.dataset)
         else:
             self.latents = Latents(job.dataset, self.autoencoder, self.side, "mean", self.arithmetic)
@@ -111,7 +110,7 @@ class Stream:
         """Which of this process's shards are still to be done, and how many images they hold."""
         folder.mkdir(exist_ok=True)
         ours = [i for i in range(len(cut)) if team.mine(i)]
-        todo = [i for i in ours if not part_file(folder, i).is_file()]
+        todo = [i for i in ours if not is_part(part_file(folder, i), len(cut[i]))]
         total, left = (sum(len(cut[i]) for i in indices) for indices in (ours, todo))
         self.progress.stage(stage, total, "image", done=total - left)
         return todo, left
@@ -239,7 +238,8 @@ class Stream:
             dtype = torch.float32 if job.precision == "fp32" else torch.bfloat16
             return TextJudge(open_text2image(job.scorer.path, job.device, dtype), job.device, job.precision)
         model = open_scorer(job.scorer, device="cpu")
-        work = sum(p.numel() for p in model.parameters()) * model.config.tokens * job.evaluations * len(self.ids)
+        asked = job.evaluations * (len(self.ids) + len(self.again)) * (1 + job.contrast)
+        work = sum(p.numel() for p in model.parameters()) * model.config.tokens * asked
         long = job.device.type == "cuda" and work > COMPILE_FROM and compiles(job.device)
         return ClassJudge(model, job.device, job.precision, compile=long)
 
@@ -256,7 +256,7 @@ class Stream:
             row, j = (int(v) for v in bad[0])
             raise D2CError(
                 f"{self.images.named(int(self.ids[rows[row]]))} scores {errors[row, j]} at evaluation {j + 1} of "
-                f"{errors.shape[1]}: the scorer's weights are damaged, or try --precision fp32"
+                f"{errors.shape[1]} by scorer {self.job.scorer.name}: its weights are damaged, or try --precision fp32"
             )
         return errors
 

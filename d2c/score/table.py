@@ -13,7 +13,8 @@ from d2c.artifacts import Artifact, Build
 from d2c.data.spans import write_table
 from d2c.errors import D2CError
 from d2c.progress import Progress
-from d2c.score.parts import MEASURED, merge, open_table, part_file
+from d2c.score.grid import uniform
+from d2c.score.parts import MEASURED, is_table, merge, open_table, part_file
 from d2c.score.reliability import rank_shift, within_class
 from d2c.score.stream import AGAIN, PARTS, Job, Stream
 from d2c.score.weighting import scored
@@ -26,12 +27,13 @@ OVERLAP_PER_CLASS, OVERLAP_INTERVAL = 10, 2
 def write_scores(build: Build, job: Job, weighting: str, twin: Artifact | None, team: Team) -> None:
     """Fill the artifact's folder; `twin` holds the same table under another weighting. See `d2c.score`."""
     file = build.folder / "errors.safetensors"
+    cuda = job.device.type == "cuda"
+    if twin is None:
+        build.used(job.device, team.size if cuda else 0)
     if twin is not None:
         shutil.copyfile(twin.path / file.name, file)
         build.note(images_per_second=None, evaluations_per_second=None, idle_share=None, table_of=twin.name)
-    elif not file.is_file():
-        cuda = job.device.type == "cuda"
-        build.used(job.device, team.size if cuda else 0)
+    elif not is_table(file):
         build.progress.stage("prepare", unit="image")
         stream = Stream(job, build.folder, build.progress)
         team.tell({"folder": str(build.folder), "precision": job.precision})
@@ -67,7 +69,8 @@ def _merge(stream: Stream, file: Path) -> None:
     extra = {"timesteps": t, "alpha": path.alpha(t), "sigma": path.sigma(t)}
     arrays = {name: values.float().numpy() for name, values in extra.items()}
     arrays["quadrature"] = stream.estimator.grid.quadrature.astype(np.float32)
-    metadata = {"weighting": path.weighting}
+    even = np.allclose(stream.estimator.grid.places, uniform(stream.job.evaluations).places, atol=1e-4)
+    metadata = {"weighting": path.weighting, "grid": "uniform" if even else "pilot"}
     if stream.latents is not None:
         metadata["autoencoder"] = str(stream.latents.facts["digest"])
     merge(files, again, arrays, metadata, file)
@@ -87,7 +90,7 @@ def _conclude(build: Build, job: Job, file: Path, weighting: str) -> None:
         "images": len(score),
         "evaluations": job.evaluations,
         "weighting": weighting,
-        "grid": job.grid,
+        "grid": metadata.get("grid", job.grid),
         "contrast": job.contrast,
         "scorer": {
             "name": job.scorer.name,
@@ -96,7 +99,7 @@ def _conclude(build: Build, job: Job, file: Path, weighting: str) -> None:
             "licence": job.scorer.licence,
             "source": job.scorer.source,
         },
-        "autoencoder": {"name": _shown(job.autoencoder), "digest": metadata.get("autoencoder", "")},
+        "autoencoder": {"name": _shown(job.autoencoder.name), "digest": metadata.get("autoencoder", "")},
         "controls": {name: float(np.mean(list(by.values()))) for name, by in measured.items() if by} or None,
         "banks": 1,
         "reliability": None,

@@ -19,6 +19,7 @@ from d2c.score.weighting import WEIGHTINGS
 from d2c.team import Team, gather
 
 if TYPE_CHECKING:
+    from d2c.diffusion.autoencoders import Autoencoder
     from d2c.score.stream import Job
 
 
@@ -85,7 +86,8 @@ def score(
     model sees).
     Facts: images, evaluations, grid, weighting, contrast, scorer, autoencoder, reliability (mean over classes) and
     reliability_by_class (Spearman between the banks within a class), rank_check, overlap, controls,
-    images_per_second, evaluations_per_second, idle_share, devices.
+    images_per_second and evaluations_per_second (of the first process, under the first noise bank), idle_share,
+    devices.
 
     Started by torchrun or `accelerate launch`, each process scores its share of the shards on its own GPU; the result
     is that of one process. An interrupted call goes on after the last complete shard, with any number of processes.
@@ -98,7 +100,7 @@ def score(
     config = configure(ScoreConfig, config, options)
     scorer = locate(config.scorer, ws, config.weights, config.path)
     if scorer.described:
-        targets_of(scorer, dataset, config.class_map)  # before a download of gigabytes
+        targets_of(scorer, dataset, config.class_map, config.autoencoder)  # before a download of gigabytes
     with gather() as team:
         if team.first:
             scorer = scorer.ready(quiet)
@@ -112,7 +114,7 @@ def score(
         return _lead(ws, job, config, team, name, force, quiet)
 
 
-def targets_of(scorer: Located, dataset: Artifact, class_map: str = "") -> np.ndarray | None:
+def targets_of(scorer: Located, dataset: Artifact, class_map: str = "", autoencoder: str = "") -> np.ndarray | None:
     """The scorer's class of each label, int64 [C]; None for a text-to-image scorer, which is told captions.
 
     Raises D2CError when the scorer cannot judge this data set.
@@ -130,13 +132,15 @@ def targets_of(scorer: Located, dataset: Artifact, class_map: str = "") -> np.nd
             f"scorer {scorer.name} is told classes, datasets/{dataset.name} has captions and no classes: give a "
             "text-to-image pipeline as the scorer (a diffusers folder or hf:ORG/NAME)"
         )
-    return fit(scorer, names, class_map)
+    return fit(scorer, names, class_map, autoencoder)
 
 
 def _job(dataset: Artifact, scorer: Located, config: ScoreConfig, team: Team) -> Job:
     from d2c.device import pick, precision
+    from d2c.diffusion.autoencoders import load
     from d2c.score.stream import Job
 
+    targets = targets_of(scorer, dataset, config.class_map, config.autoencoder)
     device = pick(team.device(config.device))
     resolved = config.precision
     if resolved != "fp8":
@@ -148,8 +152,8 @@ def _job(dataset: Artifact, scorer: Located, config: ScoreConfig, team: Team) ->
     return Job(
         dataset=dataset,
         scorer=scorer,
-        targets=targets_of(scorer, dataset, config.class_map),
-        autoencoder=config.autoencoder or scorer.model.autoencoder,
+        targets=targets,
+        autoencoder=load(config.autoencoder or scorer.model.autoencoder),
         evaluations=config.evaluations,
         grid=config.grid,
         seed=config.seed,
@@ -177,8 +181,7 @@ def _lead(
     extra: dict[str, Any] = {"scorer": scorer.name, "scorer_digest": scorer.digest, "precision": job.precision}
     if job.targets is not None and not np.array_equal(job.targets, np.arange(scorer.config.num_classes)):
         extra["targets"] = job.targets.tolist()
-    if config.autoencoder:
-        extra["autoencoder"] = _known(config.autoencoder)
+    extra["autoencoder"] = _known(job.autoencoder)
     twin = _same_table(ws, {**recipe_of(config), **extra}, parents)
     made = produce(
         ws,
@@ -207,19 +210,23 @@ def _follow(ws: Workspace, job: Job, team: Team) -> Artifact:
     return ws.resolve(f"scores/{said['made']}", "scores")
 
 
-def _known(autoencoder: str) -> str:
-    """What identifies an autoencoder that was named: the hub's name, or a digest of the weights of a local one."""
-    if not Path(autoencoder.removeprefix("taef2:")).expanduser().exists():
-        return autoencoder
-    from d2c.diffusion.autoencoders import load, weights_digest
+def _known(autoencoder: Autoencoder) -> str:
+    """What latents depend on: the weights, and how they are scaled and shifted; not where they lie."""
+    from d2c.diffusion.autoencoders import weights_digest
 
-    return weights_digest(load(autoencoder))
+    if autoencoder.name == "identity":
+        return "identity"
+    scale, shift = (getattr(autoencoder, name, None) for name in ("scale", "shift"))
+    return f"{weights_digest(autoencoder)} × {scale} + {shift}"
 
 
 def _same_table(ws: Workspace, recipe: dict[str, Any], parents: list[Artifact]) -> Artifact | None:
     """Scores whose errors are those of this recipe, whatever their weighting."""
+    from d2c.score.parts import is_table
+
     wanted = recipe | {"weighting": ""}, [p.fingerprint for p in parents]
     for there in ws.list("scores"):
-        if ({**there.recipe, "weighting": ""}, [p["fingerprint"] for p in there.record["parents"]]) == wanted:
+        of = {**there.recipe, "weighting": ""}, [p["fingerprint"] for p in there.record["parents"]]
+        if of == wanted and is_table(there.path / "errors.safetensors"):  # a damaged one is made anew
             return there
     return None

@@ -50,7 +50,7 @@ def test_artifact(dataset, scorer_file):
         "total_variation": ((58,), "float32"),
     }
     with safe_open(scores.path / "errors.safetensors", "numpy") as handle:
-        assert handle.metadata() == {"weighting": "v"}
+        assert handle.metadata() == {"weighting": "v", "grid": "pilot"}
     assert arrays["quadrature"].sum() == pytest.approx(1)
     assert (np.diff(arrays["timesteps"]) > 0).all()
     np.testing.assert_allclose(arrays["alpha"], arrays["timesteps"])
