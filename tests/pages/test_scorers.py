@@ -43,17 +43,6 @@ def test_a_scorer_that_does_not_fit_is_said_and_not_started(page: Page, dataset:
     assert test.button(key="no_scorer_go")
 
 
-@pytest.mark.parametrize(
-    ("licence", "binds"),
-    [
-        *((name, True) for name in ("CC-BY-NC-4.0", "Non-Commercial use only", "noncommercial", "cc by-nc-sa")),
-        *((name, False) for name in ("Apache-2.0", "MIT", "NCSA", "Licence", "")),
-    ],
-)
-def test_a_licence_that_forbids_commerce_is_known(licence: str, binds: bool) -> None:
-    assert scorers.bound(licence) is binds
-
-
 @pytest.fixture
 def digits(here: Workspace) -> Artifact:
     """The embedded digits: zero … nine."""
