@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
-from app.parts import forms, scorers
+from app.parts import forms
 from d2c import jobs
 from d2c.artifacts import Artifact, Build, Workspace, produce
 from d2c.data import ingest
