@@ -15,8 +15,8 @@ from d2c.export.verb import target
 
 def take_out(chosen: Artifact) -> None:
     """The menu: the list as a download, and any format as a job that writes on the machine the app runs on."""
-    jobs.panel(key="export", verbs=("export",), limit=2)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    left, middle = st.columns([1, 3.4], gap="large", vertical_alignment="top")
+    with left:
         form = st.selectbox(
             "Format",
             list(FORMATS),
@@ -24,16 +24,36 @@ def take_out(chosen: Artifact) -> None:
             format_func=lambda name: FORMATS[name].title,
             key="export_format",
             persist_state="session",
-            width=260,
         )
-        place = st.text_input(
-            "Where to, on this machine",
-            key=f"export_out_{chosen.fingerprint[:12]}_{form}",
-            value=str(suggested(chosen, form)),
-            help="A new file or folder. A card that says where the images come from is written with it",
+        st.download_button(
+            "Download the list",
+            data=lambda: _csv(chosen),
+            file_name=f"{chosen.name}.csv",
+            mime="text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key="export_list",
+            help="CSV: one row an image, by pick order. This needs no format",
         )
+    with middle:
+        jobs.panel(key="export", verbs=("export",), limit=2)
+        _writing(chosen, form)
+
+
+def _writing(chosen: Artifact, form: str) -> None:
+    """Place and options of a format, and the button that writes it."""
+    place = st.text_input(
+        "Where to, on this machine",
+        key=f"export_out_{chosen.fingerprint[:12]}_{form}",
+        value=str(suggested(chosen, form)),
+        help="A new file or folder. A card that says where the images come from is written with it",
+    )
     config = forms.config_form(
-        ExportConfig, key="export", start={"format": form, "out": place}, hide=("format", "out", *_unread(form))
+        ExportConfig,
+        key="export",
+        start={"format": form, "out": place},
+        hide=("format", "out", *_unread(form)),
+        columns=3,
     )
     if config is None:
         return
@@ -43,19 +63,8 @@ def take_out(chosen: Artifact) -> None:
         st.caption(f":orange[:material/warning:] {words.plain(why)}")
     source = f"{chosen.kind}/{chosen.name}"
     argv = forms.words_of("export", source, config, *["--force"] * replace)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        title = f"Export {chosen.name}: {FORMATS[form].title}"
-        jobs.start_button("Write it", argv, title, key="export_go", disabled=bool(why))
-        st.download_button(
-            "Download the list",
-            data=lambda: _csv(chosen),
-            file_name=f"{chosen.name}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            key="export_list",
-            help="CSV: one row an image, by pick order",
-        )
+    title = f"Export {chosen.name}: {FORMATS[form].title}"
+    jobs.start_button("Write it", argv, title, key="export_go", disabled=bool(why))
     forms.command_preview(argv)
 
 

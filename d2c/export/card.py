@@ -9,11 +9,12 @@ import time
 from typing import Any
 
 from d2c.config import recipe_of
-from d2c.export.contents import Contents
+from d2c.export.contents import CAPTION, Contents
 from d2c.export.reading import READING
 from d2c.export.verb import FORMATS, ExportConfig, target
 from d2c.licences import forbids_commercial
-from d2c.select.recipes import SCHEMA, block, command, describe, flags
+from d2c.select.recipes import command, describe, flags
+from d2c.select.records import SCHEMA, block
 
 MANY = 30  # classes from which on their counts are folded
 
@@ -44,7 +45,7 @@ def card(contents: Contents, config: ExportConfig, reencoded: int) -> str:
         _sheet(contents, config, reencoded),
         "## Read it",
         READING[config.format](target(config).name),
-        _columns(config),
+        _columns(contents, config),
         "## Make it again",
         _again(contents, config),
         f"This gives recipe `{recipe.fingerprint[:12]}` on the same images with the same scorer. "
@@ -104,17 +105,18 @@ def _sheet(contents: Contents, config: ExportConfig, reencoded: int) -> str:
     return "\n".join(["| | |", "|---|---|", *lines])
 
 
-def _columns(config: ExportConfig) -> str:
+def _columns(contents: Contents, config: ExportConfig) -> str:
     where = "" if FORMATS[config.format].suffix or config.format == "hf" else "`manifest.csv` lists every file: "
     return (
         f"{where}sample_id and key (number and path in the data set), class, label, rank within the class (0 is the "
         "easiest), difficulty, order (pick order over the whole set), reason, split, and digest (SHA-256 of the "
-        "encoded image as it came, 32 hex digits)."
+        f"encoded image as it came, 32 hex digits){', and caption' if CAPTION in contents.table else ''}."
     )
 
 
 def _again(contents: Contents, config: ExportConfig) -> str:
     """The commands from the images on, as far as the recipes are known."""
+    from d2c.attach import AttachConfig
     from d2c.data.ingest import IngestConfig
     from d2c.score.verb import ScoreConfig
 
@@ -128,9 +130,12 @@ def _again(contents: Contents, config: ExportConfig) -> str:
     if "recipe" in scores:
         words = flags(ScoreConfig, scores["recipe"])
         lines.append(shlex.join(["d2c", "score", str(dataset.get("name")), *words, f"--name={scores['name']}"]))
-    name = contents.chosen.name
+    chosen, name = contents.chosen, contents.chosen.name
+    subset = next((str(p["name"]) for p in chosen.record["parents"] if p["kind"] == "subsets"), name)
     if recipe.options:
-        lines.append(command(recipe) + (f" --name={name}" if contents.chosen.kind == "subsets" else ""))
+        lines.append(f"{command(recipe)} --name={subset}")
+    if chosen.kind == "condensed":
+        lines.append(shlex.join(["d2c", "attach", subset, *flags(AttachConfig, chosen.recipe), f"--name={name}"]))
     size = [f"--image-size={config.image_size}"] if config.image_size else []
     out = target(config).name
     lines.append(shlex.join(["d2c", "export", name, f"--format={config.format}", *size, f"--out={out}"]))

@@ -22,13 +22,13 @@ from d2c.export.names import distinct, safe
 from d2c.export.verb import FORMATS, ExportConfig
 from d2c.progress import Progress
 from d2c.select.recipes import Recipe, recipe_of_set
+from d2c.select.records import CARD, MANIFEST
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("sample_id", "key", "class", "label", "rank", "difficulty", "order", "reason", "split", "digest")
-MANIFEST = "manifest.csv"
-CARD = "README.md"
+CAPTION = "caption"  # the last column, where the data set has captions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,9 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Contents:
-    """A chosen set. `table` has COLUMNS, rows by pick order; `classes` are the names by label, unused ones included.
+    """A chosen set. `table` has COLUMNS, and CAPTION where there are captions, rows by pick order.
+
+    `classes` are the names by label, unused ones included.
 
     `holder` is the artifact that has the images, `channels` 1 or 3 what a crop is written in.
     """
@@ -119,8 +121,10 @@ def contents_of(chosen: Artifact, config: ExportConfig) -> Contents:
     holder = chosen if chosen.kind == "condensed" else dataset
     assert holder is not None  # _dataset raises for a subset
     if dataset is not None:
-        known = rows_of(dataset, ids, ["key", "split", "digest"])
-        table["key"], table["split"], table["digest"] = (known[c].to_numpy() for c in ("key", "split", "digest"))
+        more = ["key", "split", "digest", *[CAPTION] * bool(dataset.facts.get("captions"))]
+        known = rows_of(dataset, ids, more)
+        for name in more:
+            table[name] = known[name].to_numpy()
     else:
         images = Images(chosen)
         table["key"] = [images.find(int(i)).file for i in ids]
@@ -130,7 +134,8 @@ def contents_of(chosen: Artifact, config: ExportConfig) -> Contents:
     table["class"] = [classes[label] for label in table["label"]]
     channels = int((dataset or chosen).facts.get("channels", 3))
     recipe = recipe_of_set(chosen)
-    return Contents(chosen, holder, table[list(COLUMNS)], classes, channels, recipe, config)
+    columns = [*COLUMNS, *[CAPTION] * (CAPTION in table)]
+    return Contents(chosen, holder, table[columns], classes, channels, recipe, config)
 
 
 def _dataset(chosen: Artifact) -> Artifact | None:

@@ -13,7 +13,7 @@ from d2c.export.contents import Contents, Picture, each, write_manifest
 from d2c.export.verb import ExportConfig
 from d2c.progress import Progress
 
-ATTRIBUTES = ("sample_id", "rank", "difficulty", "order", "reason", "split", "digest")
+ATTRIBUTES = ("sample_id", "rank", "difficulty", "order", "reason", "split", "digest", "caption")
 
 
 def write(contents: Contents, place: Path, config: ExportConfig, progress: Progress) -> int:
@@ -28,7 +28,7 @@ def write(contents: Contents, place: Path, config: ExportConfig, progress: Progr
     reencoded = each(contents, progress, keep)
     rows = contents.table.to_dict("records")
     labels = {
-        stem: {"label": row["label"], "attributes": {name: row[name] for name in ATTRIBUTES}}
+        stem: {"label": row["label"], "attributes": {name: row[name] for name in ATTRIBUTES if name in row}}
         for stem, row in zip(contents.stems, rows, strict=True)
     }
     text = json.dumps({"classes": contents.classes, "labels": labels}, ensure_ascii=False)

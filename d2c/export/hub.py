@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from d2c.export.contents import Contents, Picture, each, write_manifest
+from d2c.export.contents import CAPTION, Contents, Picture, each, write_manifest
 from d2c.export.names import distinct
 from d2c.export.verb import ExportConfig
 from d2c.progress import Progress
 
 ROWS = 100  # images in a row group, few enough to show one without reading all
 SHARD_BYTES = 500_000_000  # of encoded images in a file, as the hub advises
-# The list's columns beside image and label. `split` is the source's, the set itself is one split: train.
+# The list's columns beside image and label. `split` is the source's: the set itself is one split, train.
 TYPES = {
     "class": "string",
     "sample_id": "int64",
@@ -36,12 +36,13 @@ def write(contents: Contents, place: Path, config: ExportConfig, progress: Progr
     """data/train-NNNNN-of-NNNNN.parquet and manifest.csv."""
     (place / "data").mkdir()
     rows = contents.table.rename(columns={"split": "source_split"}).to_dict("records")
-    writer = _Writer(place / "data", _schema(contents))
+    types = TYPES | ({CAPTION: "string"} if CAPTION in contents.table else {})
+    writer = _Writer(place / "data", _schema(contents, types))
 
     def keep(picture: Picture) -> None:
         name = f"{contents.stems[picture.row]}.{picture.extension}"
         row = rows[picture.row]
-        writer.add({"image": {"bytes": picture.data, "path": name}, **{c: row[c] for c in ("label", *TYPES)}})
+        writer.add({"image": {"bytes": picture.data, "path": name}, **{c: row[c] for c in ("label", *types)}})
 
     with contextlib.closing(writer):
         reencoded = each(contents, progress, keep)
@@ -50,17 +51,17 @@ def write(contents: Contents, place: Path, config: ExportConfig, progress: Progr
     return reencoded
 
 
-def _schema(contents: Contents) -> pa.Schema:
+def _schema(contents: Contents, types: Mapping[str, str]) -> pa.Schema:
     """The columns, with the description by which `datasets` knows images and class names."""
     features: dict[str, Any] = {
         "image": {"_type": "Image"},
         "label": {"names": distinct(contents.classes), "_type": "ClassLabel"},  # it refuses a name that comes twice
-        **{name: {"dtype": kind, "_type": "Value"} for name, kind in TYPES.items()},
+        **{name: {"dtype": kind, "_type": "Value"} for name, kind in types.items()},
     }
     fields = [
         pa.field("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
         pa.field("label", pa.int64()),
-        *(pa.field(name, getattr(pa, kind)()) for name, kind in TYPES.items()),
+        *(pa.field(name, getattr(pa, kind)()) for name, kind in types.items()),
     ]
     return pa.schema(fields, {"huggingface": json.dumps({"info": {"features": features}})})
 

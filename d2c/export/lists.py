@@ -11,7 +11,7 @@ from d2c.export.card import record
 from d2c.export.contents import Contents, contents_of, write_manifest
 from d2c.export.verb import ExportConfig, target
 from d2c.progress import Progress
-from d2c.select.recipes import METADATA
+from d2c.select.records import METADATA
 
 
 def write(contents: Contents, place: Path, config: ExportConfig, progress: Progress) -> int:

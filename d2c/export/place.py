@@ -13,7 +13,7 @@ from pathlib import Path
 from d2c.artifacts import KINDS
 from d2c.errors import D2CError
 from d2c.partial import commit
-from d2c.select.recipes import read_record
+from d2c.select.records import CARD, in_card
 
 
 def refusal(out: Path, *, single: bool, force: bool) -> D2CError | None:
@@ -89,7 +89,7 @@ def _put_files(partial: Path, out: Path) -> None:
 
 def _is_export(folder: Path) -> bool:
     try:
-        return bool(read_record((folder / "README.md").read_text(encoding="utf-8")))
+        return bool(in_card((folder / CARD).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return False
 

@@ -1,4 +1,4 @@
-"""WebDataset's tar shards: KEY.ext, KEY.cls and KEY.json side by side. Rows by pick order, so classes are mixed."""
+"""WebDataset's tar shards: KEY.ext, KEY.cls, KEY.json and, with captions, KEY.txt. By pick order: classes are mixed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import tarfile
 from pathlib import Path
 
-from d2c.export.contents import Contents, Picture, each, write_manifest
+from d2c.export.contents import CAPTION, Contents, Picture, each, write_manifest
 from d2c.export.verb import ExportConfig
 from d2c.progress import Progress
 
@@ -31,6 +31,8 @@ def write(contents: Contents, place: Path, config: ExportConfig, progress: Progr
             _add(tar, f"{stem}.{picture.extension}", picture.data)
             _add(tar, f"{stem}.cls", str(row["label"]).encode())
             _add(tar, f"{stem}.json", json.dumps(said, ensure_ascii=False).encode())
+            if CAPTION in row:
+                _add(tar, f"{stem}.txt", row[CAPTION].encode())
             files.append(f"{shard}/{stem}.{picture.extension}")
 
         reencoded = each(contents, progress, keep)

@@ -55,9 +55,7 @@ class ExportConfig:
         minimum=0,
         maximum=8192,
     )
-    shard_size: int = option(
-        1000, "Images in each tar (webdataset)", unit="images", minimum=1, identity=False, advanced=True
-    )
+    shard_size: int = option(1000, "Images in each tar (webdataset)", unit="images", minimum=1, identity=False)
     workers: int = option(0, "Threads that read images; 0: one a core", minimum=0, identity=False, advanced=True)
 
 
@@ -93,14 +91,14 @@ def export(
     - csv, parquet: sample_id, key, class, label, rank, difficulty, order, reason, split, digest; by pick order
     - folder: CLASS/NNNNNN_KEY.ext, which torchvision's ImageFolder reads, and manifest.csv
     - hf: a folder that `datasets.load_dataset` opens: images as bytes, ClassLabel names, the list's columns
-    - webdataset: tars with KEY.ext, KEY.cls (label) and KEY.json, classes mixed
+    - webdataset: tars with KEY.ext, KEY.cls (label), KEY.json and KEY.txt (caption), classes mixed
     - fiftyone: data/ and labels.json of a FiftyOneImageClassificationDataset, the list's columns as attributes
 
-    Each has a card (README.md, beside a list its name with .md) that says what it is, where it came from, under which
-    licence the scorer stands and which command makes it again; `d2c.select.recipes.check` reads it. Images keep
-    their bytes, unless `image_size` crops them (uint8, grey or RGB as the data set) or the format's readers do not
-    open theirs. It is written beside its place and renamed: whole or absent. What lies there is replaced with
-    `force` only, and a folder only if it is an export.
+    Captions, where the data set has them, are a further column. Each has a card (README.md, beside a list its name
+    with .md) that says what it is, where it came from, under which licence the scorer stands and which command makes
+    it again; `d2c.select.recipes.check` reads it. Images keep their bytes, unless `image_size` crops them (uint8, grey
+    or RGB as the data set) or the format's readers do not open theirs. It is written beside its place and renamed:
+    whole or absent. What lies there is replaced with `force` only, and a folder only if it is an export.
 
     Raises UsageError without `out`, D2CError when something lies there, an image is missing or the disk is full.
     """

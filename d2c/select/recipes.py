@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import shlex
 from collections import Counter
@@ -15,13 +16,11 @@ from urllib.parse import parse_qsl, urlencode
 from d2c.artifacts import Artifact, Workspace, fingerprint_of
 from d2c.config import arguments_of, configure, options_of, recipe_of
 from d2c.errors import D2CError, UsageError
+from d2c.select import records
 from d2c.select.base import SelectConfig
 from d2c.select.registry import choose
 from d2c.select.verb import class_names
 
-SCHEMA = 1
-METADATA = b"d2c"  # key of a Parquet list's record
-_BLOCK = re.compile(r"^```json d2c\n(.*?)\n```$", re.M | re.S)
 _HEX = re.compile(r"[0-9a-f]{12,64}")
 _OWN = ("recipe", "scores", "scorer", "dataset")  # what a link says beside the options
 
@@ -130,21 +129,6 @@ def flags(cls: type, recipe: Mapping[str, Any]) -> list[str]:
     return arguments_of(cls, dataclasses.replace(cls(), **known))
 
 
-def block(record: Mapping[str, Any]) -> str:
-    """A record as the part of a card that programs read."""
-    return f"```json d2c\n{json.dumps(record, indent=1, ensure_ascii=True)}\n```"
-
-
-def read_record(text: str) -> dict[str, Any]:
-    """The record in a card, {} where there is none."""
-    found = _BLOCK.search(text)
-    try:
-        record = json.loads(found[1]) if found else {}
-    except ValueError:
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = None) -> list[Difference]:
     """What is not the same here: empty when the recipe gives the same images, in the same order, in this workspace.
 
@@ -183,42 +167,14 @@ def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = 
 
 def _read(what: Path | str) -> tuple[Recipe, list[str] | None]:
     """The recipe in a link or a file, and the digests of the images in their order where there is a list."""
-    path = Path(what)
-    if isinstance(what, str) and "recipe=" in what and not path.exists():
+    if isinstance(what, str) and "recipe=" in what and not os.path.exists(what):  # noqa: PTH110 – links may be long
         return read_link(what), None
-    table: Path | None = path
-    try:
-        if path.is_dir():
-            card, table = path / "README.md", path / "manifest.csv"
-        else:
-            card, table = (path, None) if path.suffix == ".md" else (path.with_suffix(".md"), path)
-        record = _record_in(table) or read_record(card.read_text(encoding="utf-8"))
-        listed = _digests(table) if table is not None and table.is_file() else None
-    except (OSError, ValueError, KeyError) as problem:
-        why = getattr(problem, "strerror", None) or str(problem)[:120]
-        raise D2CError(f"{what} cannot be read ({why}): expected a link, or a list or card that d2c wrote") from None
+    record, listed = records.read(Path(what))
     known = record.get("recipe")
     fields = [f.name for f in dataclasses.fields(Recipe)]
-    if record.get("schema") != SCHEMA or not isinstance(known, dict) or not set(known) >= set(fields):
+    if record.get("schema") != records.SCHEMA or not isinstance(known, dict) or not set(known) >= set(fields):
         raise D2CError(f"{what} holds no recipe: expected a link, or a list or card that d2c wrote")
     return Recipe(**{name: known[name] for name in fields}), listed
-
-
-def _record_in(table: Path | None) -> dict[str, Any]:
-    if table is None or table.suffix != ".parquet":
-        return {}
-    import pyarrow.parquet as pq
-
-    said = (pq.read_schema(table).metadata or {}).get(METADATA)
-    return dict(json.loads(said)) if said else {}
-
-
-def _digests(table: Path) -> list[str]:
-    import pandas as pd
-
-    read = pd.read_parquet if table.suffix == ".parquet" else pd.read_csv
-    rows: Any = read(table)
-    return [str(digest) for digest in rows["digest"]]
 
 
 def _parent(artifact: Artifact, kind: str) -> Artifact | None:

@@ -13,7 +13,8 @@ from d2c.artifacts import Artifact, Workspace
 from d2c.cli import main
 from d2c.export import FORMATS, export
 from d2c.select import select
-from d2c.select.recipes import read_record, recipe_of_set
+from d2c.select.recipes import recipe_of_set
+from d2c.select.records import in_card
 
 
 def card(subset: Artifact, folder: Path, format: str = "folder") -> str:
@@ -36,7 +37,7 @@ def test_a_card_says_where_it_came_from(subset: Artifact, tmp_path: Path, format
     ):
         assert said in text
     assert str(tmp_path) not in text  # nothing of this machine
-    record = read_record(text)
+    record = in_card(text)
     assert record["recipe"]["fingerprint"] == subset.fingerprint
     assert record["recipe"]["options"] == dict(subset.recipe)
 

@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,8 @@ from d2c.data import ingest
 from d2c.data.crop import adm_crop
 from d2c.data.store import Images
 from d2c.export import export
-from tests.export.conftest import rows_of
+from d2c.select import select
+from tests.export.conftest import picture, rows_of
 
 LIST = ["sample_id", "key", "class", "label", "rank", "difficulty", "order", "reason", "split", "digest"]
 
@@ -196,8 +198,30 @@ def test_a_condensed_set_goes_out_too_also_without_its_parents(
         done = export(name, format=format, out=str(tmp_path / f"out-{where}"), workspace=workspace, quiet=True)
         text = done.card.read_text(encoding="utf-8")
         assert digits_chain["subsets"].fingerprint[:12] in text
-        assert "hash" in text
+        assert "d2c attach digits-interval" in text
         table = pd.read_csv(done.path if format == "csv" else done.path / "manifest.csv", dtype={"key": str})
         digests[where] = table["digest"].tolist()
         assert table["class"].nunique() == 10
     assert digests["here"] == digests["alone"] == rows_of(digits_chain["subsets"])["digest"].tolist()
+
+
+def test_captions_go_along(workspace: Workspace, tmp_path: Path, scored: Callable[..., Artifact]) -> None:
+    datasets, webdataset = pytest.importorskip("datasets"), pytest.importorskip("webdataset")
+    (tmp_path / "pairs").mkdir()
+    for i in range(6):
+        (tmp_path / "pairs" / f"{i}.png").write_bytes(picture(i))
+        (tmp_path / "pairs" / f"{i}.txt").write_text(f"a thing, “{i}”", encoding="utf-8")
+    dataset = ingest(tmp_path / "pairs", workspace=workspace, quiet=True)
+    subset = select(scored(dataset), per_class=4, interval=1, quiet=True)
+    expected = rows_of(subset)["caption"].tolist()
+    assert expected[0] == "a thing, “0”"
+    out = {f: export(subset, format=f, out=str(tmp_path / f), quiet=True).path for f in ("csv", "hf", "webdataset")}
+    assert pd.read_csv(out["csv"])["caption"].tolist() == expected
+    read = datasets.load_dataset(str(out["hf"]), split="train", cache_dir=str(tmp_path / "cache"))
+    assert list(read["caption"]) == expected
+    shards = [str(p) for p in out["webdataset"].glob("*.tar")]
+    assert [s["txt"].decode() for s in webdataset.WebDataset(shards, shardshuffle=False)] == expected
+    done = export(subset, format="fiftyone", out=str(tmp_path / "fiftyone"), quiet=True)
+    labels = json.loads((done.path / "labels.json").read_text(encoding="utf-8"))["labels"]
+    assert [labels[key]["attributes"]["caption"] for key in sorted(labels)] == expected
+    assert "and caption." in done.card.read_text(encoding="utf-8")

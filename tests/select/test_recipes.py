@@ -68,6 +68,12 @@ def test_the_same_data_give_the_same_images(subset: Artifact, elsewhere: Workspa
     assert not elsewhere.list("subsets")  # nothing is written
 
 
+def test_a_link_may_be_long(subset: Artifact) -> None:
+    (found,) = check(f"{link(subset)}&pins={list(range(1000))}", subset.workspace)
+    assert found.part == "options"
+    assert "pins" in found.here
+
+
 def test_without_the_data_it_says_so(subset: Artifact, tmp_path: Path) -> None:
     found = check(link(subset), tmp_path / "empty")
     assert said(found) == ["data set", "scores"]
