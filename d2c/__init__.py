@@ -7,6 +7,7 @@
     condensed = d2c.attach(subset)
     run = d2c.train(condensed, model="SiT-L/2", steps=40_000)
     report = d2c.evaluate(run)
+    d2c.export(subset, format="folder", out="flowers-50")
 
 `d2c.score` and its like are these functions; the rooms behind them are imported by name
 (`from d2c.score.estimator import Estimator`). Importing d2c loads no torch.
@@ -20,6 +21,7 @@ from d2c.diffusion.sample import sample
 from d2c.errors import Cancelled, D2CError, UsageError
 from d2c.evaluate import evaluate
 from d2c.explore.map import map_ as map  # the verb's own name, as in `d2c map`
+from d2c.export import export
 from d2c.score import score
 from d2c.select import select
 from d2c.train import train
@@ -35,6 +37,7 @@ __all__ = [
     "attach",
     "demo",
     "evaluate",
+    "export",
     "ingest",
     "map",
     "sample",

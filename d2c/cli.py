@@ -7,11 +7,13 @@ one line that says what to do, 2 usage.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from d2c import __version__
@@ -22,6 +24,7 @@ from d2c.progress import cancel_on_sigterm
 from d2c.verbs import VERBS, Verb
 
 _OTHERS = {
+    "export": "Write a chosen set for others: list, folder of images, Hugging Face, WebDataset, FiftyOne",
     "demo": "Run every verb on the embedded digits",
     "app": "Open the app on a workspace",
     "jobs": "List, stop and repeat background jobs; run the worker",
@@ -91,12 +94,13 @@ def _subject_help(verb: Verb) -> str:
     return f"name, fingerprint or folder of an artifact among {' or '.join(verb.takes)}"
 
 
-def _fill(parser: argparse.ArgumentParser, config: type | None) -> None:
+def _fill(parser: argparse.ArgumentParser, config: type | None, *, force: str = "", named: bool = True) -> None:
     group = parser.add_argument_group("common")
     group.add_argument("--workspace", metavar="DIR", help="where artifacts lie ($D2C_WORKSPACE, default ./workspace)")
-    group.add_argument("--name", help="name of the artifact (default: made from its recipe)")
+    if named:
+        group.add_argument("--name", help="name of the artifact (default: made from its recipe)")
     group.add_argument("--json", action="store_true", help="print the result as one JSON object on stdout")
-    group.add_argument("--force", action="store_true", help="compute again even if the same recipe is there")
+    group.add_argument("--force", action="store_true", help=force or "compute again even if the same recipe is there")
     group.add_argument("--quiet", action="store_true", help="no progress bars")
     held = {o.name for o in options_of(config)} if config is not None else set()
     if config is not None:
@@ -115,6 +119,13 @@ def _fill_other(parser: argparse.ArgumentParser, name: str) -> None:
         from d2c.launch import AppConfig
 
         _fill(parser, AppConfig)
+    elif name == "export":
+        from d2c.export import ExportConfig
+
+        parser.add_argument(
+            "subject", metavar="SUBSET", help="name, fingerprint or folder of a subset or condensed set"
+        )
+        _fill(parser, ExportConfig, force="replace the list or the export that lies there", named=False)
     else:
         from d2c.jobs.commands import register
 
@@ -138,6 +149,17 @@ def _run(namespace: argparse.Namespace) -> None:
         else:
             for artifact in made.values():
                 print(_line(artifact))
+    elif namespace.verb == "export":
+        from d2c.export import ExportConfig, export
+
+        given = from_namespace(ExportConfig, namespace)
+        written = export(namespace.subject, given, workspace=workspace, force=namespace.force, quiet=namespace.quiet)
+        size = f"{written.images:,} images  {written.bytes / 1e6:.1f} MB"
+        print(
+            json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(written).items()})
+            if namespace.json
+            else f"{written.format}  {written.fingerprint[:12]}  {size}  {written.path}"
+        )
     elif namespace.verb == "jobs":
         from d2c.jobs.commands import run
 

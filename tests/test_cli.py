@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from d2c.artifacts import Artifact
 from d2c.cli import main
 from d2c.verbs import VERBS
 
@@ -26,7 +27,9 @@ def test_every_verb_shows_its_options(capsys: pytest.CaptureFixture[str]) -> Non
         assert "--seed" in text or "--json" in text
 
 
-@pytest.mark.parametrize("words", [["nonsense"], ["select"], ["select", "x", "--strategy", "best"], []])
+@pytest.mark.parametrize(
+    "words", [["nonsense"], ["select"], ["select", "x", "--strategy", "best"], ["export", "x", "--format", "zip"], []]
+)
 def test_usage_is_two(words: list[str]) -> None:
     done = subprocess.run([sys.executable, "-m", "d2c", *words], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
@@ -40,6 +43,7 @@ def test_usage_is_two(words: list[str]) -> None:
         (["ingest", "/does/not/exist"], "/does/not/exist"),
         (["ingest", "demo:digits", "--name", "../x"], "'../x' is not a name"),
         (["train", "nowhere"], "no condensed or datasets called"),
+        (["export", "nowhere", "--format", "csv", "--out", "x"], "no subsets or condensed called 'nowhere'"),
     ],
 )
 def test_failure_is_one_line(tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,3 +82,24 @@ def test_json_is_one_object_and_the_second_call_computes_nothing(
     assert main(words) == 0
     assert json.loads(capsys.readouterr().out) == first
     assert (Path(first["path"]) / "artifact.json").stat().st_mtime_ns == stamp
+
+
+def test_export_writes_where_it_is_told(
+    digits_chain: dict[str, Artifact], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subset = digits_chain["subsets"]
+    words = ["export", subset.name, "--workspace", str(subset.workspace.root), "--quiet", "--format", "webdataset"]
+    assert main(words) == 2
+    assert "--out FOLDER" in capsys.readouterr().err
+    words += ["--out", str(tmp_path / "out"), "--shard-size", "25"]
+    assert main([*words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["format"], said["images"], said["fingerprint"]) == ("webdataset", 40, subset.fingerprint)
+    assert sorted(p.name for p in Path(said["path"]).glob("*.tar")) == ["shard-000000.tar", "shard-000001.tar"]
+    assert Path(said["card"]).is_file()
+    assert main(words) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("d2c: ")
+    assert "--force" in line
+    assert main([*words, "--force"]) == 0
+    assert capsys.readouterr().out.startswith(f"webdataset  {subset.fingerprint[:12]}  40 images")

@@ -46,6 +46,8 @@ for verb in VERBS.values():
     verb.run(), verb.options()
 from d2c.explore import aggregates, lasso, neighbours
 from d2c.data import store, thumbnails
+from d2c.export import place, verb
+from d2c.select import recipes
 print(sorted(set({HEAVY}) & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

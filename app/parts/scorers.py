@@ -14,6 +14,7 @@ from app.parts import forms, words
 from d2c import download
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
+from d2c.licences import forbids_commercial
 from d2c.score import ScoreConfig
 from d2c.score.scorers import Located, known, locate
 from d2c.score.verb import targets_of
@@ -117,7 +118,7 @@ def licence_badge(licence: str | None) -> None:
     if not licence:
         said, why = ("Licence not noted", OLDER) if licence is None else ("No licence stated", UNSTATED)
         st.badge(said, icon=":material/license:", color="gray", help=why)
-    elif bound(licence):
+    elif forbids_commercial(licence):
         st.badge(
             f"Non-commercial: {name}" if "commercial" not in name.lower() else name,
             icon=":material/gavel:",
@@ -126,12 +127,6 @@ def licence_badge(licence: str | None) -> None:
         )
     else:
         st.badge(f"Licence {name}", icon=":material/license:", color="gray")
-
-
-def bound(licence: str) -> bool:
-    """Whether a licence says that it forbids commercial use: CC-BY-NC-4.0, non-commercial …"""
-    text = licence.lower()
-    return "noncommercial" in text.replace("-", "").replace(" ", "") or "nc" in re.split(r"[^a-z]+", text)
 
 
 def link(source: str) -> str:

@@ -154,6 +154,31 @@ def rows(
         return found.slice(start - before, max(0, stop - start)).to_pandas()
 
 
+def rows_of(artifact: Artifact, sample_ids: Ids, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows of these samples, in their order, from a data set's `samples.parquet` or a condensed set's table.
+
+    One row group is in memory at a time: of a million rows a few thousand are wanted.
+    Raises D2CError when the table is missing or cannot be read, or has no such sample.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = np.asarray(sample_ids, np.int64)
+    read = list(dict.fromkeys(("sample_id", *columns)))
+    with artifact._reading(SAMPLES[artifact.kind]) as path, pq.ParquetFile(path) as file:
+        groups = (file.read_row_group(g, columns=read) for g in range(file.metadata.num_row_groups))
+        kept = [group.take(np.flatnonzero(np.isin(group["sample_id"].to_numpy(), ids))) for group in groups]
+        found = pa.concat_tables(kept) if kept else file.schema_arrow.empty_table().select(read)
+    there = found["sample_id"].to_numpy()
+    order = np.argsort(there, kind="stable")
+    at = np.searchsorted(there, ids, sorter=order)
+    lost = at == len(there)
+    lost[~lost] = there[order[at[~lost]]] != ids[~lost]
+    if lost.any():
+        raise D2CError(f"{artifact.kind}/{artifact.name} has no sample {ids[lost][0]}")
+    return found.take(order[at]).to_pandas()[list(columns)]
+
+
 def labels_of(artifact: Artifact) -> tuple[np.ndarray, np.ndarray]:
     """sample_id int64 [n] and label int64 [n] of a data set or a condensed set, in the order of its table."""
     table = artifact.table(SAMPLES[artifact.kind], ["sample_id", "label"])
@@ -171,7 +196,7 @@ def write_condensed_images(dataset: Artifact, sample_ids: Ids, folder: Path) -> 
     files, total = [], 0
     for sample_id in ids:
         data = images.bytes(sample_id)
-        path = Path("images") / str(label[sample_id]) / f"{sample_id}.{_extension(data)}"
+        path = Path("images") / str(label[sample_id]) / f"{sample_id}.{extension(data)}"
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         total += (folder / path).write_bytes(data)
         files.append(path.as_posix())
@@ -187,6 +212,7 @@ def write_condensed_images(dataset: Artifact, sample_ids: Ids, folder: Path) -> 
     return total
 
 
-def _extension(data: bytes) -> str:
+def extension(data: bytes) -> str:
+    """The file name's extension that fits an encoded image, without its dot: jpg, png, webp …"""
     kind = str(Image.open(io.BytesIO(data), formats=FORMATS).format)
     return {"JPEG": "jpg", "MPO": "jpg", "JPEG2000": "jp2", "TIFF": "tif"}.get(kind, kind.lower())

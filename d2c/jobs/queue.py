@@ -17,8 +17,9 @@ from d2c.jobs.folder import ATTEMPTS, FRESH, LIVE, Job
 from d2c.jobs.processes import command, environment, try_lock
 from d2c.verbs import VERBS
 
-LIGHT = ("ingest", "select")  # run no model, so they go beside a heavy job
+LIGHT = ("ingest", "select", "export")  # run no model, so they go beside a heavy job
 IDLE_EXIT = 300.0  # seconds after which a worker without jobs leaves
+_OTHERS = ("demo", "export")  # make no artifact of their own name
 _ADDED = ("--workspace", "--json")
 
 Where = Workspace | Path | str | None
@@ -42,8 +43,8 @@ def submit(
     """
     workspace, words = Workspace.at(workspace), [str(word) for word in argv]
     verb = words[0] if words else ""
-    if verb not in (*VERBS, "demo"):
-        raise UsageError(f"{verb!r} cannot be a job; verbs: {', '.join((*VERBS, 'demo'))}")
+    if verb not in (*VERBS, *_OTHERS):
+        raise UsageError(f"{verb!r} cannot be a job; verbs: {', '.join((*VERBS, *_OTHERS))}")
     for word in words:
         if word.partition("=")[0] in _ADDED:
             raise UsageError(f"leave {word} out of a job's command: the worker adds {' and '.join(_ADDED)}")

@@ -10,7 +10,7 @@ from PIL import Image
 from d2c.artifacts import Artifact
 from d2c.data.crop import adm_crop
 from d2c.data.ingest import ingest
-from d2c.data.store import Images, labels_of, pixels, write_condensed_images
+from d2c.data.store import Images, labels_of, pixels, rows_of, write_condensed_images
 from d2c.errors import D2CError
 from d2c.progress import Progress
 
@@ -100,6 +100,16 @@ def test_threads_share_a_reader(dataset, sources):
 def test_labels_of_a_data_set(dataset):
     ids, labels = labels_of(dataset)
     assert (ids.tolist(), labels.tolist()) == ([0, 1, 2, 3, 4], [0, 0, 0, 1, 1])
+
+
+def test_rows_of_some_samples_come_in_the_order_asked(dataset, sources):
+    found = rows_of(dataset, [4, 0, 4, 3], ["key", "label"])
+    assert found["key"].tolist() == [list(sources)[i] for i in (4, 0, 4, 3)]
+    assert found.columns.tolist() == ["key", "label"]
+    assert rows_of(dataset, [], ["sample_id"]).empty
+    for unknown in (-1, 5, 99):
+        with pytest.raises(D2CError, match=f"has no sample {unknown}"):
+            rows_of(dataset, [0, unknown], ["key"])
 
 
 @pytest.fixture

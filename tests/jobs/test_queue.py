@@ -31,6 +31,7 @@ def test_jobs_are_listed_newest_first(workspace: Workspace, queued: Queued) -> N
         (("select", "a", "--name=b"), "subsets", "b", False),
         (("train", "a"), "runs", None, True),
         (("demo",), None, None, True),
+        (("export", "a", "--out=b"), None, None, False),
     ],
 )
 def test_what_is_expected_comes_from_the_words(

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
-from app.parts import forms, scorers
+from app.parts import forms
 from d2c import jobs
 from d2c.artifacts import Artifact, Build, Workspace, produce
 from d2c.data import ingest
@@ -41,17 +41,6 @@ def test_a_scorer_that_does_not_fit_is_said_and_not_started(page: Page, dataset:
     assert len(test.warning) == 1
     assert test.button(key="score_go").disabled
     assert test.button(key="no_scorer_go")
-
-
-@pytest.mark.parametrize(
-    ("licence", "binds"),
-    [
-        *((name, True) for name in ("CC-BY-NC-4.0", "Non-Commercial use only", "noncommercial", "cc by-nc-sa")),
-        *((name, False) for name in ("Apache-2.0", "MIT", "NCSA", "Licence", "")),
-    ],
-)
-def test_a_licence_that_forbids_commerce_is_known(licence: str, binds: bool) -> None:
-    assert scorers.bound(licence) is binds
 
 
 @pytest.fixture
