@@ -47,9 +47,7 @@ def select(
 
     def write(build: Build) -> None:
         build.progress.stage("select")
-        table = scores.table("scores.parquet", ["sample_id", "label", "difficulty"])
-        inputs = load(scores, config, table["sample_id"].to_numpy())
-        choice = choose(table, config, class_names(scores), inputs.features, inputs.measures)
+        choice = choice_of(scores, config)
         choice.table.to_parquet(build.folder / "subset.parquet", index=False)
         build.progress.advance(len(choice))
         build.note(**facts_of(choice))
@@ -59,6 +57,16 @@ def select(
 
     stem = f"{_dataset_stem(scores)}-{config.strategy}"
     return produce(ws, "subsets", config, write, stem=stem, name=name, parents=parents, force=force, quiet=quiet)
+
+
+def choice_of(scores: Artifact, config: SelectConfig) -> Choice:
+    """What a recipe chooses from scores, with the features and measures that its strategy needs.
+
+    Raises D2CError saying how to make what is not there.
+    """
+    table = scores.table("scores.parquet", ["sample_id", "label", "difficulty"])
+    inputs = load(scores, config, table["sample_id"].to_numpy())
+    return choose(table, config, class_names(scores), inputs.features, inputs.measures)
 
 
 def relevant(config: SelectConfig) -> SelectConfig:
