@@ -39,6 +39,7 @@ PLURALS = {
 }
 PARAMETER = {kind: kind if kind in ("scores", "condensed", "samples") else kind[:-1] for kind in LABELS}
 _LOOK_AT = "_look_at"
+_BEGUN = "_begun"  # by parameter, what a box began with and nobody picked
 
 
 def workspace() -> Workspace:
@@ -56,7 +57,8 @@ def choose(
 ) -> Artifact | None:
     """A select box over the artifacts of a kind; its name is in the URL and holds on every page.
 
-    It begins with `begin`, or the newest. Streamlit leaves a widget's default out of the URL, so the box has none
+    It begins with `begin`, or the newest; what was begun with, on another page too, gives way to another `begin`
+    until somebody picks. Streamlit leaves a widget's default out of the URL, so the box has none
     (`index=None`): whatever was picked is in the link, the oldest too; a link without a name means the newest.
     None when there is nothing to choose.
     """
@@ -64,11 +66,15 @@ def choose(
     if not found:
         return None
     key, names = PARAMETER[kind], [a.name for a in found]
-    asked = taken(kind) or _asked(kind)
-    if asked in names:
+    begun, waiting = st.session_state.setdefault(_BEGUN, {}), taken(kind)
+    asked = waiting or _asked(kind)
+    untouched = waiting is None and asked == begun.get(key)
+    if asked in names and not (untouched and begin is not None):
         st.session_state[key] = asked
-    if asked not in names:
-        st.session_state[key] = begin.name if begin is not None else names[-1]
+        if not untouched:
+            begun.pop(key, None)
+    else:
+        st.session_state[key] = begun[key] = begin.name if begin is not None else names[-1]
     st.selectbox(label or LABELS[kind], names, index=None, key=key, bind="query-params", help=help)
     return next((a for a in found if a.name == st.session_state[key]), found[-1])
 

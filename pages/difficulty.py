@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import browse, cards, comparing, controls, difficulty, forms, jobs, scorers
+from app.parts import browse, cards, comparing, controls, difficulty, forms, jobs, scorers, trust, words
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.score import ScoreConfig
@@ -24,10 +24,11 @@ if not state.workspace().list("datasets"):
 left, middle = st.columns([1, 3.4], gap="large")
 with left:
     scores = state.choose("scores")
-    other = comparing.other_box(scores) if scores else None
-    label = browse.class_box(scores.parent("datasets")) if scores else None
-    with st.expander("Score images", icon=":material/stacked_line_chart:", expanded=scores is None):
-        subject = state.choose("datasets")
+    dataset, lost = scorers.judged_images(scores)
+    other = comparing.other_box(scores) if dataset is not None else None
+    label = browse.class_box(dataset) if dataset is not None else None
+    with st.expander("Score images", icon=":material/stacked_line_chart:", expanded=dataset is None):
+        subject = scorers.subject_box(scores)
         scorer = scorers.scorer_box(key="score_scorer")
         known, misfit = st.container(gap="xsmall", key="scorer_known"), ""
         config = forms.config_form(ScoreConfig, key="score", start={"scorer": scorer}, hide=("scorer",))
@@ -62,11 +63,13 @@ with middle:
                     jobs.start_button(f"Score {subject.name}", argv, f"Score {subject.name}", key="first_score")
         st.stop()
 
-    dataset = scores.parent("datasets")
+    if dataset is None:
+        st.warning(words.plain(lost), icon=":material/warning:")
+        st.stop()
     with st.container(gap="xsmall"):
-        st.markdown(difficulty.trust(scores))
-        difficulty.marks(scores)
-        st.caption(difficulty.cost(scores))
+        st.markdown(trust.order(scores))
+        trust.marks(scores)
+        st.caption(trust.cost(scores))
         cards.provenance(scores)
 
     @st.fragment

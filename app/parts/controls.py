@@ -19,7 +19,24 @@ MEANING = {
     "jpeg_bytes": "Bytes of the cropped image as JPEG, quality 90: how much there is to describe.",
     "total_variation": "Mean difference between neighbouring values of the latent: how busy the scorer's own input is.",
 }
+# Of a scorer that sees pixels.
+PIXELS = {"total_variation": "Total variation of the pixels"}
 NOTICEABLE, CLEAR = 0.1, 0.5  # correlations from which a tendency is named, and named a clear one
+
+
+def title(scores: Artifact, name: str) -> str:
+    """What a measure of these scores is called: a scorer sees latents, or pixels."""
+    return PIXELS.get(name, NAMES[name]) if _pixels(scores) else NAMES[name]
+
+
+def within(scores: Artifact, name: str) -> str:
+    """Like `title`, within a sentence."""
+    return PIXELS[name].lower() if _pixels(scores) and name in PIXELS else WITHIN[name]
+
+
+def meaning(scores: Artifact, name: str) -> str:
+    """What a measure is, in a sentence."""
+    return MEANING[name].replace("values of the latent", "pixels") if _pixels(scores) else MEANING[name]
 
 
 def known(scores: Artifact) -> dict[str, compare.Control]:
@@ -50,7 +67,7 @@ def accounted(scores: Artifact) -> float | None:
 def sentence(scores: Artifact) -> str:
     """What the correlations say, in plain words; empty when nothing was measured."""
     found = known(scores)
-    parts = [f"{WITHIN[name]} at ρ = **{rho(control.mean)}**" for name, control in found.items()]
+    parts = [f"{within(scores, name)} at ρ = **{rho(control.mean)}**" for name, control in found.items()]
     if not parts:
         return ""
     highest = max(control.mean for control in found.values())
@@ -67,6 +84,22 @@ def sentence(scores: Artifact) -> str:
     return f"{who} goes with {' and with '.join(parts)}: {busy}.{both}"
 
 
+def lacking(scores: Artifact) -> str:
+    """Why difficulty goes with nothing that is known, in a sentence; empty when it does."""
+    if known(scores):
+        return ""
+    if only := ranking.alone(scores):
+        return f"{only}, and nothing to compare with."
+    if not ranking.measures(scores):
+        return "What difficulty goes with was not measured; *What it goes with* says how to have it."
+    if ranking.largest(scores) < 3:
+        return "No class has three images, so there is no order to compare with."
+    return (
+        "Within each class both measures are the same for all images, or difficulty is, "
+        "so there is nothing to compare with."
+    )
+
+
 def left(scores: Artifact) -> dict[str, float]:
     """The variance of the ranks in parts: with the two measures, repeatable besides, and noise (if that is known)."""
     taken, reliability = accounted(scores), scores.facts.get("reliability")
@@ -81,11 +114,11 @@ def left(scores: Artifact) -> dict[str, float]:
 def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int | None, picked: int | None) -> None:
     """The controls as bars, what they leave, and the pictures that go against them."""
     found = known(scores)
-    if not found and ranking.measures(scores):
-        st.caption("Within each class both measures are the same for all images, so there is nothing to compare with.")
+    if not found and not ranking.measures(scores) and not ranking.alone(scores):
+        _teach(scores)
         return
     if not found:
-        _teach(scores)
+        st.caption(lacking(scores))
         return
     st.markdown(sentence(scores) + _of_class(scores, label))
     bars, square = st.columns([1.25, 1], gap="large")
@@ -103,7 +136,7 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
             list(arrays),
             default=next(iter(arrays)),
             required=True,
-            format_func=NAMES.__getitem__,
+            format_func=lambda measure: title(scores, measure),
             key="measure",
             label_visibility="collapsed",
         )
@@ -114,15 +147,16 @@ def view(dataset: Artifact, scores: Artifact, other: Artifact | None, label: int
             label,
             key="controlled",
             name=name,
-            across=NAMES[name],
+            across=title(scores, name),
             up="Difficulty",
             ends=("low", "high"),
         )
-        st.caption(MEANING[name])
+        st.caption(meaning(scores, name))
     grid, panel = st.columns([3, 1], gap="medium")
     with grid:
-        st.markdown(f"**Where {WITHIN[name]} and difficulty disagree most**")
-        st.caption(f"Below each image: its rank by {WITHIN[name]} → by difficulty, within the class; 0 is the lowest.")
+        st.markdown(f"**Where {within(scores, name)} and difficulty disagree most**")
+        by = within(scores, name)
+        st.caption(f"Below each image: its rank by {by} → by difficulty, within the class; 0 is the lowest.")
         comparing.disagreements(
             dataset,
             scores,
@@ -142,15 +176,19 @@ def about(scores: Artifact, sample_id: int | None) -> list[tuple[str, str]]:
     rows = ranking.about(scores, sample_id) if sample_id is not None else []
     if rows and sample_id is not None and (arrays := ranking.measures(scores)):
         row, said = ranking.row_of(scores, sample_id), {"jpeg_bytes": words.size, "total_variation": words.number}
-        rows += [(NAMES[name], said[name](float(values[row]))) for name, values in arrays.items()]
+        rows += [(title(scores, name), said[name](float(values[row]))) for name, values in arrays.items()]
     return rows
+
+
+def _pixels(scores: Artifact) -> bool:
+    return (scores.facts.get("autoencoder") or {}).get("name") == "identity"
 
 
 def _of_class(scores: Artifact, label: int | None) -> str:
     """The correlations of one class, as a further sentence."""
     found = known(scores)
     parts = [
-        f"{WITHIN[name]} {rho(control.by_class[label])}"
+        f"{within(scores, name)} {rho(control.by_class[label])}"
         for name, control in found.items()
         if label is not None and label in control.by_class
     ]
@@ -172,8 +210,8 @@ def _pairing(scores: Artifact, name: str) -> compare.Pairing:
 
 
 def _bars(scores: Artifact, found: Mapping[str, compare.Control], other: Artifact | None) -> None:
-    means = {NAMES[name]: control.mean for name, control in found.items()}
-    by_class = {NAMES[name]: control.by_class for name, control in found.items()}
+    means = {title(scores, name): control.mean for name, control in found.items()}
+    by_class = {title(scores, name): control.by_class for name, control in found.items()}
     pairing = comparing.alike(scores, other)
     if other is not None and pairing is not None and pairing.within is not None:
         name = f"By {words.short(other.name, 20)}"
@@ -202,11 +240,11 @@ def _teach(scores: Artifact) -> None:
     argv = comparing.again(scores)
     with empty(
         "Not measured",
-        "These scores are older than the two controls, JPEG size and latent total variation. Score again with "
+        "These scores are older than the two controls, JPEG size and total variation. Score again with "
         "--force to see how much of difficulty is only how busy a picture is.",
         icon="photo_size_select_small",
         key="no_controls",
     ):
         if argv is not None:
-            title = f"Score {words.plain(scores.parent('datasets').name)} again"
-            jobs.start_button("Score again", [*argv, "--force"], title, key="again")
+            job = f"Score {words.plain(scores.parent('datasets').name)} again"
+            jobs.start_button("Score again", [*argv, "--force"], job, key="again")

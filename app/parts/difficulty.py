@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-
 import numpy as np
 import streamlit as st
 
 from app import state
-from app.parts import browse, charts, comparing, controls, ranking, scorers, words
-from app.parts.choosing import ordinal
+from app.parts import browse, charts, comparing, controls, ranking, words
 from app.parts.gallery import Tile, gallery
-from app.parts.scatters import rho
 from app.places import thumb
 from d2c.artifacts import Artifact
 from d2c.explore import aggregates
@@ -27,77 +22,6 @@ VIEWS = {
 IN_A_STRIP = 18
 SHORT = {"jpeg_bytes": "JPEG", "total_variation": "variation", "other": "other"}  # above narrow columns
 WIDE = {"jpeg_bytes": 58, "total_variation": 76, "other": 56}  # px
-CONTRAST = "The error with the image's label minus the error without one"
-STANDARD = "Each time's error in standard deviations over all images, so that every time counts alike"
-TRUSTED = 0.8  # rank correlation from which an order is called stable
-BEYOND_CHANCE = 0.1  # of what lies between chance and the same set; less is called none
-
-
-def trust(scores: Artifact) -> str:
-    """How far to trust the order, in a few sentences: whether it repeats, and whether the chosen set does."""
-    facts, names = scores.facts, state.classes(scores)
-    reliability, overlap = facts.get("reliability"), facts.get("overlap")
-    if reliability is None:
-        return "How stable the ranking is was not measured: score with reliability images to know."
-    judged = "stable" if reliability >= TRUSTED else "loose; more evaluations would settle it"
-    within, of = (" within a class", "its class's") if len(names) > 1 else ("", "all")
-    said = f"The ranking{within} would repeat with ρ = **{rho(reliability)}**: {judged}."
-    said += _picks(overlap, (facts.get("rank_check") or {}).get("mean_shift"), of) if overlap else ""
-    by_class = {int(label): value for label, value in (facts.get("reliability_by_class") or {}).items()}
-    if len(by_class) > 1:
-        weakest = min(by_class, key=lambda label: (by_class[label], label))
-        said += words.plain(f" Least sure is class {names[weakest]}, with ρ = {rho(by_class[weakest])}.")
-    return said
-
-
-def _picks(overlap: Mapping[str, float], shift: float | None, of: str) -> str:
-    """Whether single picks of interval sampling repeat; near chance they do not, and that is said."""
-    share, chance, m = overlap["overlap"], overlap["chance"], int(overlap["per_class"])
-    every = f"every {ordinal(int(overlap['interval']))} of the images scored twice, {m:,} a class"
-    less = "hardly do" if share - chance < BEYOND_CHANCE * (1 - chance) else "move more"
-    said = (
-        f" Single picks {less}: with other noise, interval sampling ({every}) would choose "
-        f"**{words.share(share)}** of the same images, unrelated rankings {words.share(chance)}."
-    )
-    moves = f"an image moves by {words.share(shift)} of {of} ranks, and " if shift is not None else ""
-    why = f"{moves}neighbours in rank replace each other"
-    return said + f" {why[:1].upper()}{why[1:]}; the spread from easy to hard stays."
-
-
-def cost(scores: Artifact) -> str:
-    """What scoring did and took, in a sentence or two."""
-    facts, scorer = scores.facts, scores.facts.get("scorer") or {}
-    what = f"{words.many(facts['images'], 'image')} × {words.many(facts['evaluations'], 'evaluation')}"
-    spent, devices = words.seconds(scores.record["wall_seconds"]), facts.get("devices")
-    if facts.get("table_of"):
-        said = f"{what}, weighted anew in {spent} from the errors of {facts['table_of']}: no forward pass was needed"
-    else:
-        said = f"Scored {what} in {spent} on {_devices(devices, scores.record['device'])}"
-        rate, idle, agreement = (facts.get(k) for k in ("images_per_second", "idle_share", "fp8_agreement"))
-        each = " each" * (isinstance(devices, list) and len(devices) > 1)
-        said += f", {words.number(float(f'{rate:.3g}'))} images/s{each}" if rate else ""
-        said += f"; the device stood idle {words.share(idle)} of the time" if idle is not None else ""
-        said += f"; in fp8, which ranks as bf16 does at ρ = {agreement:.4f}" if agreement is not None else ""
-    said, source = words.plain(said + "."), str(scorer.get("source") or "")
-    autoencoder = str((facts.get("autoencoder") or {}).get("name") or "identity")
-    said += f" Weights: {scorers.link(source)}" if source else ""
-    if source and autoencoder != "identity":
-        said += f", autoencoder {words.plain(autoencoder)}"
-    return said + "." * bool(source)
-
-
-def marks(scores: Artifact) -> None:
-    """What judged and how, as badges: scorer, weighting, contrast, and the licence where it binds."""
-    facts = scores.facts
-    scorer = facts.get("scorer") or {}
-    named, model = str(scorer.get("name") or "unknown"), str(scorer.get("model") or "")
-    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="marks"):
-        about = f"Scorer {named}" + f" · {model}" * bool(model and model.lower() != named.lower())
-        st.badge(words.plain(about), icon=":material/model_training:", color="blue")
-        helps = [CONTRAST] * bool(facts.get("contrast")) + [STANDARD] * (facts.get("weighting") == "zscore")
-        st.badge(ranking.weighted(scores), icon=":material/balance:", color="gray", help=". ".join(helps) or None)
-        if not str(scorer.get("source") or "").startswith("runs/"):  # one's own
-            scorers.licence_badge(scorer.get("licence"))
 
 
 def view_box() -> str:
@@ -116,7 +40,7 @@ def view_box() -> str:
 
 def view(dataset: Artifact, scores: Artifact, label: int | None, picked: int | None) -> None:
     """The histogram, the error curve, the strips and the picked image."""
-    said = controls.sentence(scores)
+    said = controls.sentence(scores) or controls.lacking(scores)
     bins, by_noise = st.columns(2, gap="medium")
     with bins:
         st.markdown("**How hard the images are**")
@@ -189,9 +113,9 @@ def curve(
         over = f"Image {sample_id} over the band of all images." if one is not None else ""
         if one is not None and label is not None:
             over = f"Image {sample_id} over the band of its class, {words.plain(names[label])}."
-        where = (
-            " The noise levels are where a pilot found images to differ." if scores.facts.get("grid") == "pilot" else ""
-        )
+        # A pilot compares images of a class: older scores note that one was asked for where none could run.
+        pilot = scores.facts.get("grid") == "pilot" and not ranking.alone(scores)
+        where = " The noise levels are where a pilot found images to differ." * pilot
         st.caption((over or "Pick an image below to see its own curve, over the band of its class.") + where)
 
 
@@ -238,7 +162,7 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
         return table.drop(columns=["label", "chosen"])
 
     column = st.column_config
-    named = {name: controls.NAMES[name] for name, control in goes_with.items() if control.by_class}
+    named = {name: controls.title(scores, name) for name, control in goes_with.items() if control.by_class}
     named |= {"other": words.short(other.name)} if other is not None and pairing is not None else {}
     st.dataframe(
         state.derived(scores, f"class table with {other.fingerprint if other else None}", make),
@@ -270,14 +194,3 @@ def class_table(scores: Artifact, other: Artifact | None = None) -> None:
         },
         alt="Difficulty, spread, reliability and correlations by class",
     )
-
-
-def _devices(devices: object, fallback: str) -> str:
-    """What it ran on: the devices noted, alike ones counted, or the one of the record."""
-    found = Counter(str(d).partition(":")[0] for d in devices) if isinstance(devices, list) else Counter()
-    named = {"cpu": ("the CPU", "CPU processes"), "cuda": ("a GPU", "GPUs"), "mps": ("the GPU", "GPUs")}
-    parts = []
-    for name, n in (found or Counter([fallback.partition(":")[0]])).items():
-        one, many = named.get(name, (name, f"× {name}"))
-        parts.append(one if n == 1 else f"{n:,} {many}")
-    return ", ".join(parts)

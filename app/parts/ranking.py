@@ -47,6 +47,18 @@ def ranking(scores: Artifact) -> Ranking:
     return found
 
 
+def largest(scores: Artifact) -> int:
+    """How many images the largest class that was scored has."""
+    return int(np.diff(ranking(scores).starts).max(initial=0))
+
+
+def alone(scores: Artifact) -> str:
+    """Why these scores rank nothing, as the beginning of a sentence; empty when they do."""
+    if largest(scores) > 1:
+        return ""
+    return f"There is one image{' a class' * (len(state.classes(scores)) > 1)}, so there is nothing to rank"
+
+
 def bins(scores: Artifact) -> aggregates.Histogram:
     """Difficulty in bins; rows are those of `ranking`."""
 

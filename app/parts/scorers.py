@@ -36,6 +36,30 @@ def scorer_box(*, key: str) -> str:
     return str(picked or "")
 
 
+def judged_images(scores: Artifact | None) -> tuple[Artifact | None, str]:
+    """The data set that was scored; or None and, if there are scores, why it is not here and what to do."""
+    try:
+        return (scores.parent("datasets") if scores is not None else None), ""
+    except D2CError as problem:
+        assert scores is not None
+        for parent in scores.record["parents"][:1]:
+            if parent["name"] in [a.name for a in scores.workspace.list(parent["kind"])]:
+                return None, (
+                    f"{scores.kind}/{scores.name} was made from {parent['kind']}/{parent['name']} "
+                    f"({parent['fingerprint'][:12]}), which was replaced since: score it again"
+                )
+        return None, f"{problem}, or score other images"
+
+
+def subject_box(scores: Artifact | None) -> Artifact:
+    """The data set that the form scores: it begins with that of the scores that are shown, until one is picked."""
+    parents = [p["name"] for p in scores.record["parents"][:1] if p["kind"] == "datasets"] if scores is not None else []
+    shown = next((a for a in state.workspace().list("datasets") if a.name in parents), None)
+    subject = state.choose("datasets", begin=shown)
+    assert subject is not None  # the page stops before where there is none
+    return subject
+
+
 def misfit(
     scorer: str, dataset: Artifact, *, weights: str = "", path: str = "", class_map: str = "", autoencoder: str = ""
 ) -> str:

@@ -158,3 +158,14 @@ def test_measures_that_do_not_vary_are_not_called_missing(page: Page, new: Artif
     test = page("difficulty", scores="new", show="What it goes with")
     assert "both measures are the same for all images" in captions(test)
     assert "### Not measured" not in said(test)
+
+
+def test_a_scorer_that_sees_pixels_has_no_latent(page: Page, new: Artifact) -> None:
+    assert new.facts["autoencoder"]["name"] == "identity"
+    test = page("difficulty", scores="new", show="What it goes with", image=7)
+    told = said(test) + captions(test)
+    assert "and with total variation of the pixels at ρ" in told
+    assert "latent" not in told.lower()
+    assert "Total variation of the pixels" in dict(test.table[0].value.itertuples(index=False))
+    note(new, autoencoder={"name": "stabilityai/sd-vae-ft-ema"})
+    assert "latent total variation at ρ" in said(page("difficulty", scores="new", show="What it goes with"))

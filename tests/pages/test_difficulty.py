@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app.parts import ranking
 from d2c.artifacts import Artifact, Workspace
+from d2c.data import ingest
 from d2c.diffusion.pretrained import RELEASES
 from d2c.explore import aggregates
 from d2c.score import score
@@ -115,8 +117,9 @@ def test_real_scores_say_what_was_done_and_how_far_to_trust_it(page: Page, new: 
         in said(test)
     )
     assert f"unrelated rankings {100 * overlap['chance']:.0f} %" in said(test)
-    shift = new.facts["rank_check"]["mean_shift"]
-    assert f"An image moves by {100 * shift:.0f} % of its class's ranks, and neighbours in rank" in said(test)
+    assert new.facts["rank_check"]["mean_shift"] == 0
+    assert "Single picks repeat as well" in said(test)
+    assert "No image moves in rank." in said(test)
     assert "Scorer tiny · SiT-Ti/4" in said(test)
     assert "No licence stated" in said(test)
     assert re.search(r"Scored 12 images × 4 evaluations in .* on the CPU, [\d,.]+ images/s\.", captions(test))
@@ -128,7 +131,65 @@ def test_picks_that_no_better_than_chance_repeat_are_said_to(page: Page, new: Ar
     note(new, overlap={"per_class": 10, "interval": 7, "overlap": 0.17, "chance": 0.156})
     assert "Single picks hardly do: with other noise" in said(page("difficulty", scores="new"))
     note(new, overlap={"per_class": 10, "interval": 7, "overlap": 0.5, "chance": 0.156})
-    assert "Single picks move more: with other noise" in said(page("difficulty", scores="new"))
+    note(new, rank_check={"images": 12, "mean_shift": 0.12})
+    told = said(page("difficulty", scores="new"))
+    assert "Single picks move more: with other noise" in told
+    assert "An image moves by 12 % of its class's ranks, and neighbours in rank replace each other" in told
+
+
+def test_picks_that_do_repeat_are_not_said_to_move(page: Page, new: Artifact) -> None:
+    note(
+        new,
+        overlap={"per_class": 10, "interval": 7, "overlap": 1.0, "chance": 0.156},
+        rank_check={"images": 12, "mean_shift": 0.0},
+    )
+    told = said(page("difficulty", scores="new"))
+    assert "Single picks repeat as well: with other noise" in told
+    assert "No image moves in rank." in told
+    assert "replace each other" not in told
+    note(new, rank_check={"images": 12, "mean_shift": 0.003})
+    told = said(page("difficulty", scores="new"))
+    assert "An image moves by less than 1 % of its class's ranks." in told
+    assert "replace each other" not in told
+
+
+def test_no_class_is_least_sure_where_all_are_alike(page: Page, scores: Artifact) -> None:
+    note(scores, reliability=1.0, reliability_by_class={"0": 1.0, "1": 0.998})
+    told = said(page("difficulty"))
+    assert "ρ = **1.00**: stable." in told
+    assert "Least sure" not in told
+
+
+@pytest.fixture
+def singles(here: Workspace, tmp_path: Path, tiny_scorer: Path) -> Artifact:
+    """Scores, with reliability images, of a data set of one image a class."""
+    for i, name in enumerate(("dark", "light")):
+        (tmp_path / "singles" / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8), (90 * i, 40, 120)).save(tmp_path / "singles" / name / "one.png")
+    one = ingest(tmp_path / "singles", workspace=here, name="singles", quiet=True)
+    return score(one, scorer=str(tiny_scorer), name="alone", **QUICK)
+
+
+def test_one_image_a_class_is_said_to_leave_nothing_to_rank(page: Page, singles: Artifact) -> None:
+    test = page("difficulty")
+    assert "could not be measured: no class has three images to score twice. There is one image a class" in said(test)
+    assert "score with reliability images" not in said(test)
+    assert "There is one image a class, so there is nothing to rank" in captions(test)
+    assert "was not measured" not in captions(test)
+    assert "pilot" not in captions(test)
+    test = page("difficulty", show="What it goes with")
+    assert "There is one image a class, so there is nothing to rank, and nothing to compare with." in captions(test)
+    assert "both measures are the same" not in captions(test)
+
+
+def test_too_few_images_scored_twice_ask_for_more(page: Page, dataset: Artifact, tiny_scorer: Path) -> None:
+    score(dataset, scorer=str(tiny_scorer), **QUICK | {"reliability_images": 2})
+    assert "no class has three images scored twice; score with more reliability images" in said(page("difficulty"))
+
+
+def test_a_pilot_is_only_named_where_one_ran(page: Page, new: Artifact) -> None:
+    note(new, grid="uniform")
+    assert "pilot" not in captions(page("difficulty", scores="new"))
 
 
 def test_licence_devices_and_source_are_said(page: Page, new: Artifact) -> None:
@@ -149,5 +210,6 @@ def test_a_label_contrast_is_drawn_as_what_it_is(page: Page, dataset: Artifact, 
     score(dataset, scorer=str(tiny_scorer), contrast=True, name="contrast", **QUICK)
     test = page("difficulty")
     assert "label contrast" in said(test)
+    assert "Scored 12 images × 2 × 4 evaluations in" in captions(test)
     axis = json.loads(test.get("plotly_chart")[1].proto.spec)["layout"]["yaxis"]
     assert axis["title"]["text"] == "Error with − without label"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
-from app.parts import forms
+from app.parts import forms, scorers
+from app.places import PLACES
 from d2c import jobs
 from d2c.artifacts import Artifact, Build, Workspace, produce
 from d2c.data import ingest
@@ -225,3 +227,50 @@ def test_a_long_caption_is_cut_between_words(page: Page, pairs: Artifact) -> Non
     shown = next(m.value for m in test.markdown if m.value.startswith("word"))
     assert shown.endswith("word … (1,999 characters)")
     assert len(shown) < 350
+
+
+def test_the_form_begins_with_the_images_whose_scores_are_shown(
+    page: Page, scores: Artifact, digits: Artifact, imagenet: Artifact
+) -> None:
+    test = page("difficulty")
+    assert test.selectbox(key="dataset").value == "shades"  # the newest is net
+    test.selectbox(key="dataset").set_value("digits").run()
+    assert test.selectbox(key="dataset").value == "digits"
+    test.switch_page(str(PLACES["data"].file)).run()
+    test.switch_page(str(PLACES["difficulty"].file)).run()
+    assert test.selectbox(key="dataset").value == "digits"  # what was picked holds
+
+
+def test_the_form_follows_the_scores(page: Page, scores: Artifact, digits: Artifact) -> None:
+    made = scores.table("scores.parquet").assign(label=0)
+
+    def write(build: Build) -> None:
+        made.to_parquet(build.folder / "scores.parquet", index=False)
+        shutil.copy(scores.path / "errors.safetensors", build.folder)
+        build.note(images=12, evaluations=4, weighting="eps", reliability=None)
+
+    produce(digits.workspace, "scores", Judged(), write, stem="s", name="of-digits", parents=[digits], quiet=True)
+    test = page("difficulty", scores="judged")
+    assert test.selectbox(key="dataset").value == "shades"
+    test.selectbox(key="scores").set_value("of-digits").run()
+    assert not test.exception
+    assert test.selectbox(key="dataset").value == "digits"
+
+
+def test_scores_of_images_that_were_replaced_leave_the_form(page: Page, scores: Artifact, tmp_path: Path) -> None:
+    ingest(tmp_path / "source", workspace=scores.workspace, name="shades", max_pixels=10_000, force=True, quiet=True)
+    test = page("difficulty", scores="judged")
+    told = "".join(w.value for w in test.warning).replace("\\", "")
+    mark = scores.record["parents"][0]["fingerprint"][:12]
+    assert f"made from datasets/shades ({mark}), which was replaced since: score it again" in told
+    assert test.selectbox(key="dataset").value == "shades"
+    assert test.button(key="score_go")
+
+
+def test_scores_without_their_images_say_what_to_copy(page: Page, scores: Artifact, digits: Artifact) -> None:
+    shutil.rmtree(scores.parent("datasets").path)
+    test = page("difficulty", scores="judged")
+    told = "".join(w.value for w in test.warning).replace("\\", "")
+    assert "which is not in" in told
+    assert "copy it there, or score other images" in told
+    assert test.selectbox(key="dataset").value == "digits"
