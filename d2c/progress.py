@@ -31,8 +31,8 @@ def cancel_on_sigterm() -> None:
 
 
 class Progress:
-    """Stages of one verb. Writes `progress.json` at most twice a second; never slows the work down, nor stops it when it
-    cannot be written.
+    """Stages of one verb. Writes `progress.json` at most twice a second; never slows the work down, nor stops it
+    when the file cannot be written.
 
     The file holds stage, done, total, unit, rate [units/s], seconds_left, elapsed [s], heartbeat
     [Unix time], pid and `facts` (numbers worth showing live). A job's worker sets D2C_JOB_DIR, and the
