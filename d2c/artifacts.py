@@ -31,6 +31,7 @@ from d2c.partial import (
     lock,
     note_elapsed,
     restore,
+    room,
     size,
     sweep,
     take_over,
@@ -226,7 +227,7 @@ def produce(
     there is something to compute; a partial folder that an interrupted attempt with the same recipe
     left behind is handed to it again.
 
-    Raises D2CError when the name is taken by another recipe, or another process is making it.
+    Raises D2CError when the name is taken by another recipe, another process is making it, or the disk is full.
     """
     recipe = {**recipe_of(config), **(extra or {})}
     lineage = [{"kind": p.kind, "name": p.name, "fingerprint": p.fingerprint} for p in parents]
@@ -245,7 +246,7 @@ def produce(
                 f"{kind}/{name} is there already with another recipe ({difference(named.recipe, recipe)}): "
                 "give another --name, or --force to replace it"
             )
-    with lock(partial):
+    with room(workspace.root, f"{kind}/{name}"), lock(partial):
         record = None if force else completed(partial, fingerprint)
         if record is None:
             started = take_over(partial, kind, name, recipe, fingerprint, force)

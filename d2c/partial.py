@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -42,6 +43,28 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The first fields in which two recipes differ, for an error line."""
     changed = [f"{k}: {old.get(k)!r} → {new.get(k)!r}" for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     return "; ".join(changed[:3]) or "other parents"
+
+
+@contextlib.contextmanager
+def room(root: Path, what: str) -> Iterator[None]:
+    """Inside, `what` (kind/name) is written below a workspace. Raises D2CError when its disk or quota is full."""
+    try:
+        yield
+    except Exception as problem:
+        if not _full(problem):
+            raise
+        raise D2CError(
+            f"the disk of {root} is full while {what} was being made: make room there; the same command then goes on"
+        ) from None
+
+
+def _full(problem: Exception) -> bool:
+    if isinstance(problem, OSError):
+        return problem.errno in (errno.ENOSPC, errno.EDQUOT)
+    # safetensors passes on the text of the system's error, and neither its type nor, as an attribute, its number
+    return type(problem).__name__ == "SafetensorError" and any(
+        f"(os error {number})" in str(problem) for number in (errno.ENOSPC, errno.EDQUOT)
+    )
 
 
 @contextlib.contextmanager
@@ -147,9 +170,10 @@ def forget_if_empty(partial: Path) -> None:
 
 
 def note_elapsed(partial: Path, seconds: float) -> None:
-    """Remember how long was worked on a partial folder, for the attempt that goes on."""
-    if partial.is_dir():
-        (partial / "elapsed").write_text(repr(seconds))
+    """Remember how long was worked on a partial folder, for the attempt that goes on; on a full disk that is lost."""
+    with contextlib.suppress(OSError):  # it is called while another error is on its way
+        if partial.is_dir():
+            (partial / "elapsed").write_text(repr(seconds))
 
 
 def sweep(partial: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -30,7 +31,8 @@ def cancel_on_sigterm() -> None:
 
 
 class Progress:
-    """Stages of one verb. Writes `progress.json` at most twice a second; never slows the work down.
+    """Stages of one verb. Writes `progress.json` at most twice a second; never slows the work down, nor stops it
+    when the file cannot be written.
 
     The file holds stage, done, total, unit, rate [units/s], seconds_left, elapsed [s], heartbeat
     [Unix time], pid and `facts` (numbers worth showing live). A job's worker sets D2C_JOB_DIR, and the
@@ -122,8 +124,12 @@ class Progress:
         for path in self._files:
             if path.parent.is_dir():
                 beside = path.with_name(f".{path.name}.{os.getpid()}")
-                beside.write_text(text)
-                beside.replace(path)
+                try:
+                    beside.write_text(text)
+                    beside.replace(path)
+                except OSError:  # on a full disk the work may still end well: it is what says that there is no room
+                    with contextlib.suppress(OSError):
+                        beside.unlink(missing_ok=True)
 
 
 def read(folder: Path) -> dict[str, Any] | None:

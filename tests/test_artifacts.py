@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import os
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import SafetensorError
 
 from d2c.artifacts import Artifact, Build, Workspace, fingerprint_of, produce, slug, slugify
 from d2c.config import option
@@ -173,11 +175,62 @@ def test_nothing_finished_is_lost_before_the_last_rename(workspace: Workspace, m
     calls: list[int] = []
     with monkeypatch.context() as patched:
         patched.setattr("d2c.artifacts.commit", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(D2CError, match="is full while maps/a was being made"):
             make(workspace, name="a", calls=calls)
     assert workspace.list("maps") == []
     assert make(workspace, name="a", calls=calls).json("value.json") == 1
     assert calls == [1]
+
+
+FULL = [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError(errno.EDQUOT, "Disk quota exceeded"),
+    SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+]
+
+
+@pytest.mark.parametrize("problem", FULL, ids=["disk", "quota", "safetensors"])
+@pytest.mark.parametrize("where", ["write", "recipe.json", ".artifact.json"])
+def test_a_full_disk_is_said_in_one_line(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, problem: Exception, where: str
+) -> None:
+    seen: list[bool] = []
+    plain = Path.write_text
+
+    def full(path: Path, text: str, **options: object) -> int:
+        if path.name in (where, "elapsed") or "progress.json" in path.name:
+            raise problem if path.name == where else FULL[0]
+        return plain(path, text, **options)
+
+    def write(build: Build) -> None:
+        seen.append((build.folder / "part").exists())
+        (build.folder / "part").touch()
+        if where == "write" and len(seen) == 1:
+            raise problem
+        build.progress.stage("work", total=1)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(D2CError) as caught:
+            produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True)
+    assert str(caught.value) == (
+        f"the disk of {workspace.root} is full while maps/a was being made: make room there; the same command then "
+        "goes on"
+    )
+    assert workspace.list("maps") == []
+    made = produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True)
+    assert seen == ([False] if where == "recipe.json" else [False, True])
+    assert sorted(p.name for p in made.path.iterdir()) == ["artifact.json", "part"]
+
+
+@pytest.mark.parametrize("problem", [OSError(errno.EACCES, "Permission denied"), RuntimeError("No space")])
+def test_other_errors_are_not_taken_for_a_full_disk(workspace: Workspace, problem: Exception) -> None:
+    def write(build: Build) -> None:
+        raise problem
+
+    with pytest.raises(type(problem)) as caught:
+        produce(workspace, "maps", Config(), write, stem="thing", quiet=True)
+    assert caught.value is problem
 
 
 def test_a_replacement_that_died_between_its_renames_is_put_back(workspace: Workspace) -> None:

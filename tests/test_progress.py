@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -39,6 +40,23 @@ def test_a_job_folder_gets_the_same_file(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("D2C_JOB_DIR", str(job))
     Progress(None, quiet=True).stage("train", total=5, unit="step")
     assert read(job)["unit"] == "step"
+
+
+def test_a_full_disk_stops_no_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Path.write_text
+
+    def full(path: Path, text: str) -> int:
+        plain(path, text[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    progress = Progress(tmp_path, quiet=True)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        progress.stage("score", total=3)
+        progress.advance(2)
+    assert list(tmp_path.iterdir()) == []
+    progress.close()
+    assert read(tmp_path)["done"] == 2
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:

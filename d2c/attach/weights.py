@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from d2c.errors import D2CError
+from d2c.unread import unread
 
 TIMEOUT = 5.0  # s to wait for the hub's first answer
 
@@ -81,8 +83,10 @@ def read_config(file: Path) -> dict[str, Any]:
 
 def unfit(file: Path, wanted_by: str, problem: Exception) -> D2CError:
     """The one line for a file that does not hold what its encoder needs."""
-    said = " ".join(str(problem).split()) or type(problem).__name__
-    return D2CError(f"{file} does not hold the weights of {wanted_by}: {said[:240]}{'…' if len(said) > 240 else ''}")
+    if why := unread(file, problem):
+        return D2CError(f"{file} {why}")
+    said = textwrap.shorten(str(problem), 240, placeholder=" …") or type(problem).__name__
+    return D2CError(f"{file} does not hold the weights of {wanted_by}: {said}")
 
 
 def digest(file: Path | None) -> str:

@@ -127,13 +127,6 @@ class Spans:
         return np.arange(self._count, dtype=np.int64) if self._ids is None else self._ids
 
     @property
-    def memory(self) -> int:
-        """Bytes that the rows take."""
-        held = [a for a in (self._ids, self._offsets, self._lengths, self._codes) if a is not None]
-        names = 0 if isinstance(self._names, list) else int(self._names.nbytes)
-        return names + sum(a.nbytes for a in held if a.strides != (0,))
-
-    @property
     def mean_length(self) -> float:
         """Mean length [bytes] of a row; 0 where lengths are not known."""
         return max(0.0, float(self._lengths.mean())) if self._count else 0.0

@@ -46,11 +46,6 @@ class Images:
         return self._spans.ids
 
     @property
-    def memory(self) -> int:
-        """Bytes that knowing where the images lie takes."""
-        return self._spans.memory
-
-    @property
     def mean_bytes(self) -> float:
         """Mean size of an encoded image [bytes]; 100,000 where it is not known."""
         return self._spans.mean_length or 1e5

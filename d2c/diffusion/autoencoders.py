@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import re
 import tempfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from d2c.errors import D2CError
+from d2c.unread import brief, unread
 
 #: the autoencoder of Stable Diffusion 1, for a single file of its weights, which does not say so itself.
 SD_VAE = {
@@ -27,6 +29,9 @@ SD_VAE = {
 }
 TAEF2_CHANNELS = 32
 TIMEOUT = 5.0  # s to wait for the hub's first answer
+_HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
+#: diffusers' other way, and its default, needs the package accelerate: it says so in five lines when that is not there.
+_OPTIONS = {"low_cpu_mem_usage": False}
 
 
 class Autoencoder(Protocol):
@@ -208,6 +213,8 @@ def load(name: str, device: torch.device | str = "cpu") -> Autoencoder:
     if name.startswith("taef2:"):
         return _taef2(Path(name.removeprefix("taef2:")).expanduser()).to(device)
     place = Path(name).expanduser()
+    if not place.exists() and (name.startswith(("/", "~", ".")) or not _HUB_NAME.fullmatch(name)):
+        raise D2CError(f"no autoencoder at {name}: give a folder, a file or a hub's ORG/NAME")
     try:
         if place.is_dir():
             net = _from_folder(place)
@@ -218,6 +225,8 @@ def load(name: str, device: torch.device | str = "cpu") -> Autoencoder:
     except D2CError:
         raise
     except Exception as problem:  # a damaged file fails in as many ways as there are libraries below
+        if place.is_file() and (why := unread(place, problem)):
+            raise D2CError(f"{place} {why}") from None
         raise D2CError(f"no autoencoder can be read from {place} ({_first_line(problem)})") from None
     return Diffusers(name, net).to(device)
 
@@ -231,7 +240,8 @@ def _taef2(folder: Path) -> TAEF2:
         try:
             net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
         except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, TypeError, AttributeError) as problem:
-            raise D2CError(f"{file} does not hold the weights of TAEF2's {part} ({_first_line(problem)})") from None
+            said = unread(file, problem) or f"does not hold the weights of TAEF2's {part} ({_first_line(problem)})"
+            raise D2CError(f"{file} {said}") from None
     return made
 
 
@@ -244,11 +254,11 @@ def _class_of(config: dict[str, Any]) -> Any:
     return getattr(diffusers, kind)
 
 
-def _from_folder(folder: Path, **options: Any) -> Any:
+def _from_folder(folder: Path) -> Any:
     if not (folder / "config.json").is_file():
         raise D2CError(f"{folder} has no config.json: give the folder that holds the autoencoder itself (often vae/)")
     config = json.loads((folder / "config.json").read_text())
-    return _class_of(config).from_pretrained(folder, local_files_only=True, **options)
+    return _class_of(config).from_pretrained(folder, local_files_only=True, **_OPTIONS)
 
 
 def _from_file(file: Path) -> Any:
@@ -270,10 +280,10 @@ def _from_hub(name: str) -> Any:
             file = hf_hub_download(name, "config.json", etag_timeout=TIMEOUT)
         kind = _class_of(json.loads(Path(file).read_text()))
         try:
-            return kind.from_pretrained(name, local_files_only=True)
+            return kind.from_pretrained(name, local_files_only=True, **_OPTIONS)
         except OSError:
             get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=TIMEOUT)
-            return kind.from_pretrained(name)
+            return kind.from_pretrained(name, **_OPTIONS)
     except D2CError:
         raise
     except Exception as problem:  # the hub's transport, and with it its errors, differs from version to version
@@ -285,5 +295,5 @@ def _from_hub(name: str) -> Any:
 
 
 def _first_line(problem: Exception) -> str:
-    text = str(problem).strip()
-    return f"{type(problem).__name__}: {text.splitlines()[0][:160]}" if text else type(problem).__name__
+    kind = type(problem).__name__
+    return f"{kind}: {brief(problem, 160)}" if str(problem).strip() else kind

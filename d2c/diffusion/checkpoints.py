@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from d2c.diffusion.pretrained import RELEASED_AUTOENCODER
 from d2c.diffusion.shapes import infer, plain
 from d2c.diffusion.sit import build
 from d2c.errors import D2CError, UsageError
+from d2c.unread import DAMAGED, brief, unread
 
 #: what a wrapper around the released models' weights may be called, the best first.
 _WRAPPERS = ("ema", "model", "state_dict")
@@ -90,9 +92,11 @@ def read_state(file: Path) -> dict[str, Tensor]:
             with torch.serialization.safe_globals([argparse.Namespace]):  # DiT and SiT keep their arguments beside
                 # files from before torch 1.6 are no archives, and cannot be mapped
                 found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except (IndexError, struct.error):  # torch's reader of files without an archive, at their end
+        raise D2CError(f"{file} {DAMAGED}") from None
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as problem:
-        reason = str(problem).strip().splitlines()[0][:120] if str(problem).strip() else type(problem).__name__
-        raise D2CError(f"{file} cannot be read as a checkpoint ({reason}): copy it again") from None
+        said = unread(file, problem) or f"cannot be read as a checkpoint ({brief(problem)}): copy it again"
+        raise D2CError(f"{file} {said}") from None
     for wrapper in _WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]

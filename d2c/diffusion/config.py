@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from d2c.errors import D2CError, UsageError
+from d2c.unread import DAMAGED
 
 #: width, depth, heads (DiT, table 1; Ti is ours: a head of 64 as in S, B and L).
 SIZES = {"Ti": (192, 6, 3), "S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
@@ -127,17 +128,33 @@ def model_names() -> tuple[str, ...]:
 def read_header(file: Path | str) -> tuple[ModelConfig, dict[str, Any]]:
     """Configuration and extra facts of one of our checkpoints, from the file's first bytes alone.
 
-    Raises D2CError when the file is not there, or is not a checkpoint that d2c wrote.
+    Raises D2CError when the file is not there, is no safetensors file, or is not a checkpoint that d2c wrote.
     """
     try:
         with Path(file).open("rb") as stream:
             (length,) = struct.unpack("<Q", stream.read(8))
             header = json.loads(stream.read(min(length, 100_000_000)))
-        record = json.loads(header["__metadata__"][METADATA])
     except FileNotFoundError:
         raise D2CError(f"no checkpoint at {file}") from None
-    except (OSError, ValueError, KeyError, TypeError, struct.error):
+    except (ValueError, struct.error):
+        raise D2CError(f"{file} {DAMAGED}") from None
+    except OSError as problem:
+        raise D2CError(f"{file} cannot be read ({problem.strerror}): copy it again") from None
+    try:
+        record = json.loads(header["__metadata__"][METADATA])
+    except (ValueError, KeyError, TypeError):
+        if not _whole(Path(file), length, header):
+            raise D2CError(f"{file} {DAMAGED}") from None
         raise D2CError(
             f"{file} is not a checkpoint of d2c: give its model name (such as SiT-XL/2) to load it"
         ) from None
     return ModelConfig.from_json(json.dumps(record["config"])), dict(record.get("extra", {}))
+
+
+def _whole(file: Path, length: int, header: Any) -> bool:
+    """Whether a safetensors file is as long as its header says."""
+    try:
+        ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+        return file.stat().st_size == 8 + length + max(ends, default=0)
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, IndexError):
+        return False

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d2c.diffusion.config import ModelConfig
+from d2c.diffusion.pipelines import KINDS
 from d2c.diffusion.pretrained import RELEASED_AUTOENCODER
 from d2c.diffusion.shapes import size_of
 from d2c.errors import D2CError
@@ -35,14 +36,6 @@ WEIGHTS = tuple(
     _STEM + end for end in (".safetensors", ".safetensors.index.json", ".fp16.safetensors", ".bin", ".bin.index.json")
 )
 VAE_WEIGHTS = (_STEM + ".safetensors", _STEM + ".bin")
-#: pipelines that are conditioned on text. They cannot score yet.
-TEXT_PIPELINES = (
-    "StableDiffusionPipeline",
-    "StableDiffusionXLPipeline",
-    "StableDiffusion3Pipeline",
-    "PixArtAlphaPipeline",
-    "PixArtSigmaPipeline",
-)
 _CLASSES = ("DiTTransformer2DModel", "Transformer2DModel")  # the second is its name of before 0.29
 #: what a DiT's configuration says; diffusers' own default where it is silent.
 _MUST = {
@@ -69,7 +62,7 @@ def is_folder(place: Path) -> bool:
 
 
 def has_model(place: Path) -> bool:
-    """Whether `describe` has what it reads. Raises D2CError for a pipeline that cannot score."""
+    """Whether `describe` has what it reads. Raises D2CError for a pipeline that is not DiT's."""
     index = _index(place)
     if index is not None:
         refuse_pipeline(str(index.get("_class_name", "")), place)
@@ -105,11 +98,12 @@ def describe(place: Path) -> Folder:
 
 
 def refuse_pipeline(kind: str, place: Path | str) -> None:
-    """Raise D2CError for a pipeline that cannot score: any but DiT's. The one place that knows of text pipelines."""
-    if kind in TEXT_PIPELINES:
-        raise D2CError(f"{place} is a {kind}, a text-to-image model: d2c scores with class-conditional models only")
+    """Raise D2CError for a pipeline that is not DiT's; those told captions go another way (`pipelines.of_text`)."""
     if kind != "DiTPipeline":
-        raise D2CError(f"{place} is a {kind or 'folder of unknown kind'}, not a DiTPipeline: it cannot score")
+        raise D2CError(
+            f"{place} is a {kind or 'folder of unknown kind'}, not a DiTPipeline: it cannot score; of those that are "
+            f"told captions {', '.join(KINDS)} can"
+        )
 
 
 def weight_files(folder: Path) -> list[Path]:

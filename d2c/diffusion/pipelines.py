@@ -66,11 +66,6 @@ class Text2ImageConfig:
     num_classes: int = 0
 
 
-def is_pipeline(reference: Path | str) -> bool:
-    """Whether this is meant as a pipeline: `hf:ORG/NAME`, or a folder that holds model_index.json."""
-    return str(reference).startswith(_HUB) or (Path(reference).expanduser() / INDEX).is_file()
-
-
 def find(reference: Path | str) -> Path | None:
     """The folder of a pipeline that is here whole: itself, or in the hub's cache; None if it must be fetched.
 

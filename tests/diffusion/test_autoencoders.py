@@ -145,6 +145,36 @@ def test_missing_hub_weights_name_the_ways_to_supply_them(monkeypatch, tmp_path)
         assert way in said
 
 
+@pytest.mark.parametrize("name", ["/no/such", "./no", "../no", "~/no/such", "no", "org/name/more", "an org/name"])
+def test_what_is_neither_there_nor_a_hubs_name_is_not_asked_for(monkeypatch, name):
+    hub = pytest.importorskip("huggingface_hub")
+    monkeypatch.setattr(hub, "try_to_load_from_cache", lambda *a, **k: pytest.fail("the hub was asked"))
+    with pytest.raises(D2CError) as caught:
+        load(name)
+    assert str(caught.value) == f"no autoencoder at {name}: give a folder, a file or a hub's ORG/NAME"
+
+
+@pytest.mark.parametrize("given", ["folder", "file", "hub"])
+def test_nothing_is_printed_about_packages_that_are_not_needed(kl, tmp_path, given, capfd, monkeypatch):
+    modeling = pytest.importorskip("diffusers.models.modeling_utils")
+    monkeypatch.setattr(modeling, "is_accelerate_available", lambda: False)
+    kl.save_pretrained(tmp_path)
+    place = str(tmp_path / "diffusion_pytorch_model.safetensors") if given == "file" else str(tmp_path)
+    if given == "hub":
+        monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a: str(tmp_path / "config.json"))
+        plain = type(kl).from_pretrained
+        monkeypatch.setattr(type(kl), "from_pretrained", lambda name, **options: plain(tmp_path, **options))
+        place = "somebody/some-vae"
+    assert load(place).channels == 5
+    assert "accelerate" not in "".join(capfd.readouterr())
+
+
+def test_a_pickle_that_wants_more_is_refused(taef2_folder):
+    torch.save({"0.weight": print}, taef2_folder / "taef2_encoder.pth")
+    with pytest.raises(D2CError, match=r"taef2_encoder\.pth holds more than tensors, which d2c does not unpickle"):
+        load(f"taef2:{taef2_folder}")
+
+
 @pytest.mark.parametrize("content", [None, "{", '{"_class_name": "UNet2DModel"}', '{"_class_name": "AutoencoderKL"}'])
 def test_a_folder_that_holds_no_autoencoder_is_one_line(tmp_path, content):
     if content is not None:

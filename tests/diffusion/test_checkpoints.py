@@ -152,8 +152,25 @@ class Evil:
         return (print, ("unpickled",))
 
 
-@pytest.mark.parametrize("kind", ["absent", "garbage", "empty", "pickle", "list", "cut"])
-def test_damaged_and_hostile_files_are_one_line(tiny, tmp_path, capsys, kind):
+DAMAGED, UNSAFE = "is cut off or damaged: copy it again", "holds more than tensors, which d2c does not unpickle"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("absent", "no checkpoint at"),
+        ("garbage", DAMAGED),
+        ("empty", DAMAGED),
+        ("pickle", UNSAFE),
+        ("archive", UNSAFE),
+        ("before archives", UNSAFE),
+        ("list", "holds no state dict"),
+        ("cut", DAMAGED),
+        *((f"cut at {end}", DAMAGED) for end in (5, 60, 5000, -9)),
+        *((f"old cut at {end}", DAMAGED) for end in (1, 60, 110, -9)),
+    ],
+)
+def test_damaged_and_hostile_files_are_one_line(tiny, tmp_path, capsys, kind, said):
     file = tmp_path / ("m.safetensors" if kind == "cut" else "m.pt")
     if kind == "garbage":
         file.write_bytes(b"not a checkpoint")
@@ -161,12 +178,17 @@ def test_damaged_and_hostile_files_are_one_line(tiny, tmp_path, capsys, kind):
         file.write_bytes(b"")
     elif kind == "pickle":
         file.write_bytes(pickle.dumps({"ema": Evil()}))
+    elif kind in ("archive", "before archives"):
+        torch.save({"ema": Evil()}, file, _use_new_zipfile_serialization=kind == "archive")
+    elif "cut at" in kind:
+        torch.save(tiny().state_dict(), file, _use_new_zipfile_serialization=not kind.startswith("old"))
+        file.write_bytes(file.read_bytes()[: int(kind.split()[-1])])
     elif kind == "list":
         torch.save([1, 2], file)
     elif kind == "cut":
         save_model(file, tiny())
         file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(D2CError) as caught:
+    with pytest.raises(D2CError, match=said) as caught:
         load_model(file, name="SiT-Ti/2")
     assert "\n" not in str(caught.value)
     assert str(file) in str(caught.value)

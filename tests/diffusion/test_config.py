@@ -66,11 +66,25 @@ def test_a_configuration_of_a_newer_version_is_named():
         ModelConfig.from_json(json.dumps(json.loads(text) | {"rope": 1}))
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not ours", b"\x02\x00\x00\x00\x00\x00\x00\x00{}"])
-def test_a_foreign_file_has_no_header(tmp_path, content):
+EMPTY = b"\x02\x00\x00\x00\x00\x00\x00\x00{}"
+DAMAGED = r"model\.safetensors is cut off or damaged: copy it again$"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", DAMAGED),
+        (b"hello", DAMAGED),
+        (b"PK\x03\x04 not ours", DAMAGED),
+        (EMPTY[:-1], DAMAGED),
+        (EMPTY + b"more", DAMAGED),
+        (EMPTY, "not a checkpoint of d2c"),
+    ],
+)
+def test_a_foreign_file_has_no_header(tmp_path, content, said):
     file = tmp_path / "model.safetensors"
     file.write_bytes(content)
-    with pytest.raises(D2CError, match="not a checkpoint of d2c"):
+    with pytest.raises(D2CError, match=said):
         read_header(file)
     with pytest.raises(D2CError, match="no checkpoint at"):
         read_header(tmp_path / "absent.safetensors")

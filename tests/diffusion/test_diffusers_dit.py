@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from d2c.diffusion.autoencoders import load as load_autoencoder
-from d2c.diffusion.diffusers_dit import TEXT_PIPELINES, describe, load
+from d2c.diffusion.diffusers_dit import describe, load
 from d2c.errors import D2CError
 
 diffusers = pytest.importorskip("diffusers")
@@ -104,7 +104,7 @@ def test_a_pickle_that_wants_more_is_refused(folder, tmp_path, capsys):
     place.mkdir()
     (place / "config.json").write_bytes((folder / "config.json").read_bytes())
     torch.save({"pos_embed.proj.weight": Evil()}, place / "diffusion_pytorch_model.bin")
-    with pytest.raises(D2CError, match="cannot be read as a checkpoint"):
+    with pytest.raises(D2CError, match="holds more than tensors"):
         load(describe(place), CPU)
     assert "unpickled" not in capsys.readouterr().out
 
@@ -128,12 +128,10 @@ def test_a_transformer_alone_has_the_released_autoencoder(folder):
     assert describe(folder).config.autoencoder == "stabilityai/sd-vae-ft-ema"
 
 
-@pytest.mark.parametrize("kind", [*TEXT_PIPELINES, "FluxPipeline"])
-def test_other_pipelines_are_told(tmp_path, kind):
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": kind}))
-    with pytest.raises(D2CError, match=f"is a {kind}, ") as caught:
+def test_other_pipelines_are_told(tmp_path):
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(D2CError, match=r"is a FluxPipeline, not a DiTPipeline: .* captions StableDiffusionPipeline, "):
         describe(tmp_path)
-    assert ("text-to-image" in str(caught.value)) == (kind in TEXT_PIPELINES)
 
 
 @pytest.mark.parametrize(

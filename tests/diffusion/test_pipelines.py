@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from d2c.diffusion.pipelines import KINDS, config_of, digest_of_pipeline, fetch, find, is_pipeline, variant_of, weights
+from d2c.diffusion.pipelines import KINDS, config_of, digest_of_pipeline, fetch, find, variant_of, weights
 from d2c.errors import D2CError
 from tests.diffusion.tiny_pipelines import edit, write
 
@@ -106,14 +106,6 @@ def test_a_digest_notices_weights(folder, original, part):
     data[-1] ^= 1
     (folder / part).write_bytes(data)
     assert digest_of_pipeline(folder) != digest_of_pipeline(original)
-
-
-def test_what_is_meant_as_a_pipeline(folder, tmp_path):
-    assert is_pipeline(folder)
-    assert is_pipeline(str(folder))
-    assert is_pipeline("hf:org/name")
-    assert not is_pipeline(tmp_path)
-    assert not is_pipeline("digits")
 
 
 @pytest.mark.parametrize(
