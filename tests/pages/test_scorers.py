@@ -12,7 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
-from app.parts import forms, scorers
+from app.parts import forms
 from app.places import PLACES
 from d2c import jobs
 from d2c.artifacts import Artifact, Build, Workspace, produce
