@@ -52,9 +52,9 @@ def looking() -> None:
                 forms.command_preview(argv)
     with middle:
         atlas.chart(view)
-        found, picked = atlas.inside(view), state.picked_image()
-        atlas.selection_bar(view, found)
-        atlas.pictures(view, found, picked)
+        held, picked = view.held, state.picked_image()
+        atlas.selection_bar(view, held)
+        atlas.pictures(view, held, picked)
     with right:
         atlas.details(view, picked)
 
