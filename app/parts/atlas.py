@@ -95,10 +95,10 @@ def selection_bar(atlas: Atlas, held: np.ndarray) -> None:
         count = f"{int(np.count_nonzero(held)):,} of {len(held):,}"
         st.badge(count, icon=":material/filter_center_focus:", color="blue", width="content")
         for key, text, names in chips:
-            st.button(text, key=f"chip_{key}", icon=":material/close:", help="Take this filter away", **names)
-        if chips:
-            st.button("Clear", key="clear", type="tertiary", on_click=_clear)
-        else:
+            st.button(text, key=f"chip_{key}", icon=":material/close:", **names)
+        if len(chips) > 1:
+            st.button("Clear all", key="clear", type="tertiary", on_click=_clear)
+        if not chips:
             st.caption("Shift-drag round some points, or click one. Press ? on the map for the keys.", width="content")
 
 

@@ -3,6 +3,7 @@
 
 const MAPS = new WeakMap()
 const CORNERS = 48 // of a polygon that goes up
+const ASIDE = 44 // px on the left that the tools cover
 const REACH = 14 // px from the pointer to a point
 const KEYS = [
   ["drag, arrows", "move the map"], ["wheel, + and −", "zoom; 0 shows all"], ["Shift-drag, l", "draw round points"],
@@ -31,7 +32,7 @@ function open(root) {
     "<div class='names' aria-hidden='true'></div>" +
     `<div class='tools' role='toolbar' aria-label='Map tools'>${TOOLS.map(button).join("")}<hr>${STEPS.map(button).join("")}</div>` +
     "<div class='tip' hidden><img alt=''><div></div></div>" +
-    `<table class='keys' hidden><caption>Keys and gestures</caption>${KEYS.map(([k, d]) => `<tr><th scope='row'>${k}</th><td>${d}</td></tr>`).join("")}</table>` +
+    `<div class='keys' hidden><h4>Keys and gestures</h4><table>${KEYS.map(([k, d]) => `<tr><th scope='row'>${k}</th><td>${d}</td></tr>`).join("")}</table></div>` +
     "<p class='said' role='status'>Loading the map …</p></div><div class='legend'></div>"
   const get = (name) => root.querySelector(name)
   const map = {
@@ -149,14 +150,14 @@ function resize(map) {
   if (map.canvas.width !== w) map.canvas.width = w
   if (map.canvas.height !== h) map.canvas.height = h
   const { x, y } = map.points
-  map.least = Math.min(width / (x[1] - x[0]), height / (y[1] - y[0])) * 0.92
+  map.least = Math.min((width - ASIDE) / (x[1] - x[0]), height / (y[1] - y[0])) * 0.92
   if (map.zoom === undefined || map.fitted) fit(map)
 }
 
 function fit(map) {
   const { x, y } = map.points
-  map.middle = [(x[0] + x[1]) / 2, (y[0] + y[1]) / 2]
   map.zoom = map.least
+  map.middle = [(x[0] + x[1] - ASIDE / map.zoom) / 2, (y[0] + y[1]) / 2]
   map.fitted = true
 }
 

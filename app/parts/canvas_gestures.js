@@ -143,7 +143,7 @@ function tell(map, row) {
   const level = map.columns.level?.value
   if (level) {
     const at = level.level[row]
-    lines.push(at === UNKNOWN ? "not scored" : `difficulty ${level.values[at]}, harder than ${Math.round((at / 255) * 100)} %`)
+    lines.push(at === UNKNOWN ? "not scored" : `difficulty ≈ ${Number(level.values[at].toPrecision(2))}, harder than ${Math.round((at / 255) * 100)} %`)
   }
   const chosen = map.columns.chosen?.value
   if (chosen) lines.push((chosen[row >> 3] >> (row & 7)) & 1 ? "chosen" : "not chosen")
@@ -185,6 +185,7 @@ function scale(map, level) {
   const stops = [254, 190, 127, 64, 0]
   const colour = (at) => `rgb(${map.palette.slice(4 * at, 4 * at + 3).join(",")})`
   node.style.setProperty("--ramp", `linear-gradient(${stops.map(colour).join(",")})`)
+  node.style.setProperty("--across", `linear-gradient(to left, ${stops.map(colour).join(",")})`)
   const value = (at) => level?.values[at].toPrecision(3)
   node.innerHTML = "<i></i><ol></ol>"
   node.querySelector("ol").replaceChildren(...stops.map((at) =>

@@ -109,17 +109,19 @@ function spots(points, labels, side = 24) {
   })
 }
 
-// A polygon with at most `most` corners: the corner that spans the least area with its neighbours goes first.
-function simplify(corners, most) {
+// A polygon with at most `most` corners: the corner that spans the least area with its two neighbours goes first,
+// and every one that spans less than `slack` (twice a triangle's, in square pixels) goes.
+function simplify(corners, most, slack = 8) {
   const kept = corners.slice()
   const area = (a, b, c) => Math.abs((b[0] - a[0]) * (c[1] - a[1]) - (c[0] - a[0]) * (b[1] - a[1]))
-  while (kept.length > most) {
+  while (kept.length > 3) {
     let least = Infinity
     let at = 0
     for (let i = 0; i < kept.length; i++) {
       const spanned = area(kept[(i + kept.length - 1) % kept.length], kept[i], kept[(i + 1) % kept.length])
       if (spanned < least) { least = spanned; at = i }
     }
+    if (kept.length <= most && least >= slack) break
     kept.splice(at, 1)
   }
   return kept
