@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -18,18 +19,22 @@ _SAMPLES = ["sample_id", "label"]
 
 
 class _Kept:
-    """A few results by artifact (path and fingerprint) and further words; the one not asked for longest goes."""
+    """A few results by artifact (path and fingerprint) and further words; the one not asked for longest goes.
+
+    A page and a route that want the same at once wait for one making of it.
+    """
 
     def __init__(self, most: int) -> None:
         @functools.lru_cache(maxsize=most)
         def kept(key: tuple[Any, ...], make: _Once) -> Any:
             return make.call()
 
-        self._kept = kept
+        self._kept, self._lock = kept, threading.RLock()
 
     def get(self, artifacts: tuple[Artifact | None, ...], words: tuple[Any, ...], make: Callable[[], T]) -> T:
         key = (*((a.path, a.fingerprint) for a in artifacts if a is not None), *words)
-        found: T = self._kept(key, _Once(make))
+        with self._lock:
+            found: T = self._kept(key, _Once(make))
         return found
 
 

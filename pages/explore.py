@@ -51,8 +51,8 @@ def looking() -> None:
             if argv:
                 forms.command_preview(argv)
     with middle:
-        atlas.chart(view)
         held, picked = view.held, state.picked_image()
+        atlas.chart(view)
         atlas.selection_bar(view, held)
         atlas.pictures(view, held, picked)
     with right:

@@ -40,7 +40,11 @@ function open(root) {
     near: get(".near"), names: get(".names"), tip: get(".tip"), keys: get(".keys"), said: get(".said"), legend: get(".legend"),
     tool: "pan", columns: {}, data: null, points: null, path: null, search: "",
   }
-  map.drawer = new Drawer(map.canvas, () => { root.dataset.drawn = map.shown ?? "" })
+  map.drawer = new Drawer(map.canvas, () => {
+    root.dataset.drawn = map.shown ?? ""
+    if (map.asked && map.answered) root.dataset.took = Math.round(performance.now() - map.asked) // for benchmarks
+    if (map.answered) map.asked = map.answered = null
+  })
   map.watcher = new ResizeObserver(() => { if (map.points) { resize(map); show(map) } })
   map.watcher.observe(map.plane)
   listen(map)
@@ -124,9 +128,10 @@ function take(map) {
   if (fresh("flag", data.mask, data.colour === "chosen" && data.chosen)) {
     const { found, lit } = flags(points.points, mask, data.colour === "chosen" ? chosen : null)
     drawer.give("flag", found)
-    map.lit = lit
     map.root.dataset.lit = lit
     map.shown = data.mask ?? "all"
+    map.answered = performance.now()
+    if (map.asked) map.root.dataset.answered = Math.round(map.answered - map.asked)
   }
   if (fresh("legend", data.colour, own, data.only, data.level, dark)) legend(map, level)
   map.path = null

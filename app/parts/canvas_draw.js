@@ -32,6 +32,7 @@ void main() {
   seen = colour * (form.y < 3.0 ? 1.0 : 1.0 - smoothstep(1.0 - 2.0 / form.y, 1.0, r));
 }`
 const FIRST = 60_000 // points of a frame while something moves, to begin with
+const MOST = 6 // times that many at once when nothing has moved for a while
 const STRIDE = 63 // at most every so-many-th: a vertex lies at most 255 bytes from the one before
 
 class Drawer {
@@ -108,7 +109,7 @@ class Drawer {
       if (gl.getSyncParameter(this.fence, gl.SYNC_STATUS) !== gl.SIGNALED) { this.wake(); return }
       gl.deleteSync(this.fence)
       this.fence = null
-      const took = performance.now() - this.since
+      const took = (performance.now() - this.since) / this.group
       if (took < 20) this.budget = Math.min(this.budget * 2, 4_000_000)
       else if (took > 60) this.budget = Math.max(this.budget / 2, FIRST / 3)
     }
@@ -117,6 +118,7 @@ class Drawer {
       this.dirty = false
       this.every = Math.min(STRIDE, Math.max(1, Math.ceil(n / this.budget)))
       this.next = 0
+      this.group = 0.5
       gl.viewport(0, 0, this.canvas.width, this.canvas.height)
       gl.clear(gl.COLOR_BUFFER_BIT | gl.DEPTH_BUFFER_BIT)
       const { at, how } = this
@@ -125,7 +127,8 @@ class Drawer {
       for (const name of ["size", "alpha", "dim", "ratio"]) gl.uniform1f(at[name], how[name])
     }
     if (this.next < this.every) {
-      this.part(this.next++)
+      this.group = Math.min(2 * this.group, MOST) // the longer nothing moves, the more at once
+      for (let i = 0; i < this.group && this.next < this.every; i++) this.part(this.next++)
       this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0)
       this.since = performance.now()
       gl.flush()

@@ -115,8 +115,37 @@ function select(map) {
   const corners = simplify(map.path, CORNERS)
   if (corners.length < 3) { abandon(map); return }
   map.drawing.setAttribute("d", outline(corners)) // stays until the answer is there
-  map.root.dataset.asked = String(performance.now())
-  map.tell({ shapes: [corners.map((corner) => toData(map, corner))] })
+  map.asked = performance.now()
+  map.answered = null
+  const shape = corners.map((corner) => toData(map, corner))
+  foretell(map, shape)
+  map.tell({ shapes: [shape] })
+}
+
+// Dim what a polygon leaves out at once, to a pixel of 1,024; the server's mask, which is exact, follows.
+function foretell(map, shape) {
+  const { points, data, columns } = map
+  if (data.shapes.length && /[?&](only|low|high|among)=/.test(data.mask ?? "")) return // the mask also holds the old one
+  const side = 1024
+  const sheet = Object.assign(document.createElement("canvas"), { width: side, height: side })
+  const pen = sheet.getContext("2d", { willReadFrequently: true })
+  pen.beginPath()
+  for (const [x, y] of shape) {
+    pen.lineTo(
+      (side * (x - points.x[0])) / (points.x[1] - points.x[0]), (side * (y - points.y[0])) / (points.y[1] - points.y[0]),
+    )
+  }
+  pen.fill("evenodd")
+  const ink = new Uint32Array(pen.getImageData(0, 0, side, side).data.buffer)
+  const mask = data.shapes.length ? null : columns.mask?.value
+  const held = new Uint8Array(Math.ceil(points.points / 8))
+  for (let i = 0; i < points.points; i++) {
+    const on = ink[(points.xy[2 * i + 1] >> 6) * side + (points.xy[2 * i] >> 6)] !== 0
+    if (on && (!mask || (mask[i >> 3] >> (i & 7)) & 1)) held[i >> 3] |= 1 << (i & 7)
+  }
+  map.drawer.give("flag", flags(points.points, held, data.colour === "chosen" ? columns.chosen?.value : null).found)
+  map.signs.flag = ""
+  show(map)
 }
 
 function hover(map, here) {
