@@ -49,17 +49,17 @@ def microscope(choice: Choice, label: int | None, limits: Limits, *, key: str = 
     }
 
     def tell() -> None:
-        take(st.session_state[key].get("set"), limits)
+        take(st.session_state[key].get("set"), limits, st.session_state)
 
     _SCOPE(key=key, data=data, on_set_change=tell)
 
 
-def take(asked: dict[str, Any] | None, limits: Limits) -> None:
-    """Put what was dragged into the recipe's fields; call it in a callback, before these are drawn."""
+def take(asked: dict[str, Any] | None, limits: Limits, session: Any) -> None:
+    """Put what was dragged into the recipe's fields in the session; before these are drawn, so in a callback."""
     for name in FIELDS if asked else ():
         low, high = limits[name]
         if low < high:  # a field without a choice is not drawn
-            st.session_state[name] = min(max(int((asked or {})[name]), low), high)
+            session[name] = min(max(int((asked or {})[name]), low), high)
 
 
 def shown_class(choice: Choice, label: int | None) -> ClassView:

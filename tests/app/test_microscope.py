@@ -73,10 +73,10 @@ def test_a_class_of_usual_size_stands_for_all(sizes: list[int], label: int) -> N
         assert len(shown) == sorted(sizes)[(len(sizes) - 1) // 2]
 
 
-def test_what_was_dragged_stays_within_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(microscope.st, "session_state", state := {})
+def test_what_was_dragged_stays_within_limits() -> None:
+    state: dict[str, int] = {}
     limits = {"k": (1, 32), "offset": (0, 5), "per_class": (1, 1)}
-    microscope.take({"k": 99, "offset": -3, "per_class": 7}, limits)
+    microscope.take({"k": 99, "offset": -3, "per_class": 7}, limits, state)
     assert state == {"k": 32, "offset": 0}
-    microscope.take(None, limits)
+    microscope.take(None, limits, state)
     assert state == {"k": 32, "offset": 0}
