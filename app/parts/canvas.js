@@ -117,8 +117,8 @@ function take(map) {
     drawer.give("tint", tints(points, data.colour, { own, level: level?.level, chosen }))
     map.own = own
     map.spots = data.colour === "class" ? spots(points, own) : []
-    name(map)
   }
+  if (fresh("names", data.colour, own, data.only)) name(map)
   if (fresh("palette", data.colour, dark)) {
     const colours = { class: data.classes, chosen: ["#8A97A4", data.classes[0]] }[data.colour]
     const palette = colours ? ramp(colours) : ramp(data.scale, true, dark ? 0.2 : 0, dark ? 1 : 0.92)
@@ -136,6 +136,7 @@ function take(map) {
   if (fresh("legend", data.colour, own, data.only, data.level, dark)) legend(map, level)
   map.path = null
   map.drawing.setAttribute("d", "")
+  drawer.hold(0)
   show(map)
 }
 
@@ -210,18 +211,26 @@ function show(map) {
   const span = [points.x[1] - points.x[0], points.y[1] - points.y[0]]
   const scale = [(2 * zoom * span[0]) / width, (2 * zoom * span[1]) / height]
   const shift = [(2 * zoom * (points.x[0] - middle[0])) / width, (2 * zoom * (points.y[0] - middle[1])) / height]
-  const wide = n < 3000 ? 6 : n < 12_000 ? 4.5 : n < 60_000 ? 3 : n < 300_000 ? 2 : 1.4
-  const size = Math.min(wide * (zoom / map.least) ** 0.4, 11) * map.ratio
-  const alpha = n < 12_000 ? 0.9 : n < 300_000 ? 0.75 : 0.5
+  const near = zoom / map.least
+  const wide = (many) => (many < 3000 ? 6 : many < 12_000 ? 4.5 : many < 60_000 ? 3 : many < 300_000 ? 2 : 1.4)
+  const size = (many) => Math.min(wide(many) * near ** 0.4, 11) * map.ratio
+  const lit = Number(map.root.dataset.lit)
+  const alpha = Math.min(0.95, (lit < 12_000 ? 0.9 : lit < 300_000 ? 0.75 : 0.5) * near ** 0.3)
+  const dim = n < 12_000 ? 0.22 : n < 300_000 ? 0.14 : 0.07 // many faint points on one spot are not faint
   delete map.root.dataset.drawn
-  map.drawer.ask({ n, scale, shift, size, alpha: Math.min(0.95, alpha * (zoom / map.least) ** 0.3), dim: n < 12_000 ? 0.22 : 0.14, ratio: map.ratio })
+  map.drawer.ask({ n, scale, shift, size: size(lit), faint: size(n), alpha, dim, ratio: map.ratio })
   map.done.setAttribute("d", data.shapes.map((shape) => outline(shape.map((corner) => toScreen(map, corner)))).join(""))
   place(map, map.picked, data.picked)
   place(map, map.near, map.hovered ?? -1)
+  const taken = []
   map.names.childNodes.forEach((node) => {
     const [left, top] = toScreen(map, node.spot)
     node.style.transform = `translate(${left}px, ${top}px) translate(-50%, -130%)`
-    node.hidden = left < 0 || top < 0 || left > width || top > height
+    node.wide ??= node.offsetWidth / 2 || 40
+    const covered = taken.some(([x, y, wide]) => Math.abs(x - left) < wide + node.wide + 2 && Math.abs(y - top) < 20)
+    const hidden = covered || left < 0 || top < 0 || left > width || top > height
+    node.classList.toggle("off", hidden)
+    if (!hidden) taken.push([left, top, node.wide])
   })
 }
 
@@ -239,7 +248,7 @@ const outline = (corners, closed = true) =>
 // The names of the coloured classes, each where its class is densest.
 function name(map) {
   map.names.replaceChildren(...map.own.flatMap((label, i) => {
-    if (!map.spots[i]) return []
+    if (!map.spots[i] || (map.data.only.length && !map.data.only.includes(label))) return []
     const node = document.createElement("span")
     node.textContent = map.points.names[label]
     node.spot = fromWire(map, ...map.spots[i])

@@ -3,7 +3,7 @@
 
 const VERTEX = `#version 300 es
 in vec2 place; in float tint; in float flag;
-uniform vec2 scale; uniform vec2 shift; uniform float size; uniform float alpha; uniform float dim; uniform float ratio;
+uniform vec2 scale; uniform vec2 shift; uniform float size; uniform float faint; uniform float alpha; uniform float dim; uniform float ratio;
 uniform sampler2D palette;
 flat out vec4 colour; flat out vec2 form;
 void main() {
@@ -16,7 +16,7 @@ void main() {
     hue = mix(hue, vec3(dot(hue, vec3(0.3, 0.6, 0.1))), 0.7);
     a *= dim;
   }
-  float wide = (marked ? size + 4.0 * ratio : size);
+  float wide = (lit ? size : faint) + (marked ? 4.0 * ratio : 0.0);
   gl_Position = vec4(place * scale + shift, lit ? (marked ? -0.4 : 0.0) : (marked ? 0.2 : 0.4), 1.0);
   gl_PointSize = wide;
   colour = vec4(hue * a, a);
@@ -65,7 +65,7 @@ class Drawer {
     if (!gl.getProgramParameter(program, gl.LINK_STATUS)) { this.gl = null; return }
     gl.useProgram(program)
     this.at = Object.fromEntries(
-      ["scale", "shift", "size", "alpha", "dim", "ratio"].map((name) => [name, gl.getUniformLocation(program, name)]),
+      ["scale", "shift", "size", "faint", "alpha", "dim", "ratio"].map((name) => [name, gl.getUniformLocation(program, name)]),
     )
     this.buffers = [0, 1, 2].map((i) => { gl.enableVertexAttribArray(i); return gl.createBuffer() })
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture())
@@ -90,13 +90,16 @@ class Drawer {
     gl.bufferData(gl.ARRAY_BUFFER, value, gl.STATIC_DRAW)
   }
 
-  // Draw anew: `how` holds n, scale, shift, size, alpha, dim and ratio.
+  // Draw anew: `how` holds n and the uniforms: size and alpha of points looked at, faint (a size) and dim of the rest.
   ask(how = this.how) {
     this.how = how
     this.dirty = true
     this.full = false
     this.wake()
   }
+
+  // Leave it at the first points of a frame for so many ms, because others are still at work for it.
+  hold(ms) { this.until = performance.now() + ms }
 
   wake() {
     if (!this.waiting) this.waiting = requestAnimationFrame(() => { this.waiting = 0; this.step() })
@@ -124,9 +127,12 @@ class Drawer {
       const { at, how } = this
       gl.uniform2fv(at.scale, how.scale)
       gl.uniform2fv(at.shift, how.shift)
-      for (const name of ["size", "alpha", "dim", "ratio"]) gl.uniform1f(at[name], how[name])
+      for (const name of ["size", "faint", "alpha", "dim", "ratio"]) gl.uniform1f(at[name], how[name])
     }
-    if (this.next < this.every) {
+    const early = (this.until ?? 0) - performance.now()
+    if (this.next > 0 && early > 0) {
+      setTimeout(() => this.wake(), Math.min(early, 30))
+    } else if (this.next < this.every) {
       this.group = Math.min(2 * this.group, MOST) // the longer nothing moves, the more at once
       for (let i = 0; i < this.group && this.next < this.every; i++) this.part(this.next++)
       this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0)

@@ -145,6 +145,7 @@ function foretell(map, shape) {
   }
   map.drawer.give("flag", flags(points.points, held, data.colour === "chosen" ? columns.chosen?.value : null).found)
   map.signs.flag = ""
+  map.drawer.hold(1000)
   show(map)
 }
 
