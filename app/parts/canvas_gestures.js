@@ -256,6 +256,7 @@ function classes(map, title) {
   }
   const search = Object.assign(document.createElement("input"), { type: "search", placeholder: "Find a class", value: map.search })
   search.setAttribute("aria-label", "Find a class")
+  search.onkeydown = (event) => event.stopPropagation() // letters are not the page's keys here
   search.oninput = () => { map.search = search.value; fill() }
   list.onclick = (event) => {
     const node = event.target.closest("button")
