@@ -224,11 +224,12 @@ function show(map) {
   place(map, map.near, map.hovered ?? -1)
   const taken = []
   map.names.childNodes.forEach((node) => {
-    const [left, top] = toScreen(map, node.spot)
-    node.style.transform = `translate(${left}px, ${top}px) translate(-50%, -130%)`
+    const [left, spot] = toScreen(map, node.spot)
     node.wide ??= node.offsetWidth / 2 || 40
-    const covered = taken.some(([x, y, wide]) => Math.abs(x - left) < wide + node.wide + 2 && Math.abs(y - top) < 20)
-    const hidden = covered || left < 0 || top < 0 || left > width || top > height
+    const free = (y) => !taken.some(([x, other, wide]) => Math.abs(x - left) < wide + node.wide + 2 && Math.abs(other - y) < 19)
+    const top = [-14, 14, -34].map((off) => spot + off).find(free) // above its place, else below, else higher
+    node.style.transform = `translate(${left}px, ${top ?? spot}px) translate(-50%, -50%)`
+    const hidden = top === undefined || left < 0 || spot < 0 || left > width || spot > height
     node.classList.toggle("off", hidden)
     if (!hidden) taken.push([left, top, node.wide])
   })
