@@ -15,13 +15,13 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from app.map_routes import FOREVER, map_routes
 from app.places import ROOT
 from d2c.artifacts import KINDS, Artifact, Workspace, slug
 from d2c.data.store import Images
 from d2c.data.thumbnails import Thumbnails, sprite
 from d2c.errors import D2CError
 
-FOREVER = "public, max-age=31536000, immutable"
 PICTURES = {".webp": "image/webp", ".png": "image/png"}
 MOST_TILES = 600
 MOST_COLUMNS = 60
@@ -37,6 +37,7 @@ def routes() -> list[BaseRoute]:
         Route("/d2c/image/{dataset}/{sample_id:int}.webp", image),
         Route("/d2c/sprite/{dataset}.webp", mosaic),
         Route("/d2c/file/{kind}/{name}/{relative:path}", file),
+        *map_routes(),
         Mount("/d2c/assets", StaticFiles(directory=ROOT / "assets")),
     ]
 

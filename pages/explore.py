@@ -51,10 +51,10 @@ def looking() -> None:
             if argv:
                 forms.command_preview(argv)
     with middle:
+        held, picked = view.held, state.picked_image()
         atlas.chart(view)
-        found, picked = atlas.inside(view), state.picked_image()
-        atlas.selection_bar(view, found)
-        atlas.pictures(view, found, picked)
+        atlas.selection_bar(view, held)
+        atlas.pictures(view, held, picked)
     with right:
         atlas.details(view, picked)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import attaching, browse, cards, choosing, exporting, jobs, ranking, recipes, words
+from app.parts import attaching, browse, cards, choosing, exporting, jobs, microscope, ranking, recipes, words
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
@@ -48,6 +48,7 @@ def choosing_live() -> None:
             choosing.counts(choice)
             choosing.keep(scores, choice)
         choosing.warnings(choice)
+        microscope.microscope(choice, label, choosing.limits(choice))
         bins, table = st.columns([1.5, 1], gap="medium")
         with bins:
             choosing.spread(scores, choice, label)

@@ -1,134 +1,134 @@
-"""The map of images: drawn once, asked by lasso or click, answered with pictures.
+"""The map of images: drawn in the browser, asked by lasso, click or filter, answered with pictures.
 
-The figure stays the same while one selects, because Plotly forgets lasso and zoom when it changes. What was
-selected is a polygon in the URL; the points inside are found here, so that a link holds the whole view.
+What is looked at is in the URL: polygons, classes, a range of difficulty, chosen or not. The images that hold are
+found here, so that a link holds the whole view and what travels is a polygon up and a bit an image down.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import streamlit as st
 
-from app import state
-from app.parts import browse, charts, difficulty, ranking, words
+from app import columns, map_routes, state
+from app.parts import browse, difficulty, ranking, words
+from app.parts.canvas import canvas
 from app.parts.gallery import Tile, gallery
 from app.places import thumb
 from d2c.artifacts import Artifact
-from d2c.explore.lasso import points_in_polygon
 from d2c.explore.neighbours import neighbours_of
+from d2c.explore.view import Shape, View, read, written
 
-MOST = 20_000  # points drawn; a larger map is thinned class by class
 CORNERS = 48  # of a polygon in a link
 PER_PAGE = 120
+CHIPS = 6  # classes that get a chip each
 COLOURS = {"class": "Class", "difficulty": "Difficulty", "chosen": "Chosen"}
+AMONG = {"all": "All", "chosen": "Chosen", "rest": "Not chosen"}
+PLAIN = "_no_webgl"  # in the session of a browser that cannot draw the map itself
 _KEY = "atlas"
-_VIEW, _START = "_atlas_view", "_atlas_start"
 
 
 @dataclasses.dataclass(frozen=True)
 class Atlas:
-    """What is looked at: a map of a data set, with scores and a subset of it if there are any."""
+    """What is looked at: a map of a data set, with scores and a subset of it if there are any, and the filters."""
 
     map: Artifact
     dataset: Artifact
     scores: Artifact | None
     subset: Artifact | None
     colour: str
-    only: tuple[int, ...]
+    view: View
 
     @property
-    def points(self) -> pd.DataFrame:
-        """sample_id, x, y, label of every image."""
-
-        def make() -> pd.DataFrame:
-            labels = state.table(self.dataset, "samples.parquet")[["sample_id", "label"]]
-            return state.table(self.map, "map.parquet").merge(labels, on="sample_id")
-
-        found: pd.DataFrame = state.derived(self.map, "points", make)
-        return found
+    def held(self) -> np.ndarray:
+        """Which points of the map the filters hold [N]."""
+        return columns.seen(self.map, self.view, self.scores, self.subset)
 
 
 def chart(atlas: Atlas) -> None:
-    """The map. A lasso or a box sets the polygons, a click (while panning) picks an image, a double click clears."""
-    view = (atlas.map.fingerprint, atlas.colour, _print(atlas.scores), _print(atlas.subset), atlas.only)
-    if st.session_state.get(_VIEW) != view:
-        st.session_state[_VIEW] = view
-        _redraw()
-    start, revision = st.session_state[_START]
-    drawn = _drawn(atlas)
-    figure = state.derived(atlas.map, f"figure {view} {start} {revision}", lambda: _figure(atlas, start, revision))
-    charts.show(
-        figure,
+    """The map. A lasso or a box sets the polygon, a click picks an image, Esc lets go; the legend isolates a class."""
+    if st.session_state.get(PLAIN):
+        from app.parts import plain_map
+
+        plain_map.chart(atlas)
+        return
+    picked = state.picked_image()
+    points, view = columns.points(atlas.map), atlas.view
+    canvas(
         key=_KEY,
-        alt=f"Map of {len(drawn):,} images by what they look like, coloured by {COLOURS[atlas.colour].lower()}",
-        tools=True,
-        on_select=_selected,
-        selection_mode=("points", "lasso", "box"),
+        label=f"Map of {len(points):,} images by what they look like, coloured by {COLOURS[atlas.colour].lower()}",
+        points=map_routes.points_at(atlas.map),
+        thumb=thumb(atlas.dataset, 0).replace("/0.webp", "/{id}.webp"),
+        colour=atlas.colour,
+        level=map_routes.levels_at(atlas.map, atlas.scores) if atlas.scores is not None else None,
+        chosen=map_routes.mask_at(atlas.map, View(among="chosen"), subset=atlas.subset) if atlas.subset else None,
+        mask=map_routes.mask_at(atlas.map, view, atlas.scores, atlas.subset) if view.narrowed else None,
+        only=view.only,
+        shapes=view.shapes,
+        picked=-1 if picked is None else int(points.rows_of([picked])[0]),
+        on_did=lambda what: did(what, atlas),
     )
-    if len(drawn) < len(atlas.points):
-        st.caption(
-            f"Drawn are {len(drawn):,} of {len(atlas.points):,} images, the same share of each class; "
-            "a lasso finds all of them."
-        )
 
 
-def inside(atlas: Atlas) -> pd.DataFrame:
-    """The images within the polygons and the classes looked at: all without either."""
-    found = atlas.points
-    shapes = polygons()
-    if shapes:
-        x, y = found["x"].to_numpy(), found["y"].to_numpy()
-        found = found[np.logical_or.reduce([points_in_polygon(x, y, shape) for shape in shapes])]
-    return found[found["label"].isin(atlas.only)] if atlas.only else found
+def did(what: dict[str, Any], atlas: Atlas | None = None) -> None:
+    """Take in what was done on the map; call it in a callback, so that the whole page knows."""
+    if what.get("plain"):
+        st.session_state[PLAIN] = True
+    elif "shapes" in what:
+        _remember(what["shapes"])
+    elif atlas is not None and "row" in what:
+        points = columns.points(atlas.map)
+        if 0 <= int(what["row"]) < len(points):
+            state.pick_image(int(points.sample_id[int(what["row"])]))
+    elif atlas is not None and "only" in what:
+        names = state.classes(atlas.dataset)
+        st.session_state["only"] = [names[label] for label in what["only"] if 0 <= label < len(names)]
 
 
-def selection_bar(atlas: Atlas, found: pd.DataFrame) -> None:
-    """How many images are looked at, and the button that lets go of the selection."""
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="bar"):
-        with st.container(horizontal=True, vertical_alignment="center", width="content"):
-            st.badge(f"{len(found):,} of {len(atlas.points):,}", icon=":material/filter_center_focus:", color="blue")
-            narrowed = [word for word, on in (("lasso", polygons()), ("class", atlas.only)) if on]
-            hint = f"by {' and '.join(narrowed)}" if narrowed else "Lasso some points, or pan and click one"
-            st.caption(hint, width="content")
-        st.button(
-            "Clear",
-            key="clear",
-            type="tertiary",
-            icon=":material/close:",
-            disabled=not (polygons() or atlas.only),
-            on_click=_clear,
-        )
+def selection_bar(atlas: Atlas, held: np.ndarray) -> None:
+    """How many images are looked at, a chip for each filter that takes it away, and a button for all of them."""
+    chips = _chips(atlas)
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar"):
+        count = f"{int(np.count_nonzero(held)):,} of {len(held):,}"
+        st.badge(count, icon=":material/filter_center_focus:", color="blue", width="content")
+        for key, text, names in chips:
+            st.button(text, key=f"chip_{key}", icon=":material/close:", **names)
+        if len(chips) > 1:
+            st.button("Clear all", key="clear", type="tertiary", on_click=_clear)
+        if not chips:
+            st.caption("Shift-drag round some points, or click one. Press ? on the map for the keys.", width="content")
 
 
-def pictures(atlas: Atlas, found: pd.DataFrame, picked: int | None) -> None:
+def pictures(atlas: Atlas, held: np.ndarray, picked: int | None) -> None:
     """The images looked at, by class; those that are not chosen step back while colour shows what is."""
-    names, chosen = state.classes(atlas.dataset), _chosen(atlas)
-    marked = atlas.colour == "chosen" and atlas.subset is not None
-    found = found.sort_values(["label", "sample_id"])
-    many = found["label"].value_counts()
-    pages = max(1, -(-len(found) // PER_PAGE))
+    points, names = columns.points(atlas.map), state.classes(atlas.dataset)
+    marked = columns.chosen(atlas.map, atlas.subset) if atlas.colour == "chosen" and atlas.subset is not None else None
+    rows = points.order[held[points.order]]
+    if not len(rows):
+        st.caption("No image is inside all of this. Take a filter away, or draw round some points.")
+        return
+    many = np.bincount(points.label[rows], minlength=len(names))
+    pages = max(1, -(-len(rows) // PER_PAGE))
     here = min(max(int(st.session_state.get("map_page") or 1), 1), pages)
     if st.session_state.get("map_page", here) != here:
         st.session_state["map_page"] = here
+    shown = rows[(here - 1) * PER_PAGE : here * PER_PAGE]
     tiles = [
         Tile(
-            int(row.sample_id),
-            thumb(atlas.dataset, int(row.sample_id)),
-            title=f"Image {row.sample_id}, class {names[row.label]}",
-            chosen=marked and row.sample_id in chosen,
-            dimmed=marked and row.sample_id not in chosen,
-            group=f"{names[row.label]} · {words.many(int(many[row.label]), 'image')}",
+            sample_id,
+            thumb(atlas.dataset, sample_id),
+            title=f"Image {sample_id}, class {names[label]}",
+            chosen=marked is not None and bool(marked[row]),
+            dimmed=marked is not None and not marked[row],
+            group=f"{names[label]} · {words.many(int(many[label]), 'image')}",
         )
-        for row in found.iloc[(here - 1) * PER_PAGE : here * PER_PAGE].itertuples()
+        for row, sample_id, label in zip(
+            shown.tolist(), points.sample_id[shown].tolist(), points.label[shown].tolist(), strict=True
+        )
     ]
-    if not tiles:
-        st.caption("No image lies inside. Draw round some points.")
-        return
     with st.container(height=420 if len(tiles) > 40 else "content", border=False):
         gallery(tiles, key="inside", label="Images inside", size=48, picked=picked, on_pick=state.pick_image)
     if pages > 1:
@@ -143,123 +143,83 @@ def details(atlas: Atlas, picked: int | None) -> None:
         known = ranking.about(atlas.scores, picked) if atlas.scores is not None else []
         known += _membership(atlas, picked)
     browse.image_panel(atlas.dataset, picked, known)
-    if picked is None or picked not in set(browse.ids_of(atlas.dataset)):
+    points = columns.points(atlas.map)
+    row = -1 if picked is None else int(points.rows_of([picked])[0])
+    if picked is None or row < 0:
         return
     st.markdown("**Most like it**")
     near = neighbours_of(atlas.map, picked)
     names = state.classes(atlas.dataset)
-    labels = state.table(atlas.dataset, "samples.parquet").set_index("sample_id")["label"]
+    labels = points.label[points.rows_of(near["sample_id"])]
     tiles = [
         Tile(
-            int(row.sample_id),
-            thumb(atlas.dataset, int(row.sample_id)),
-            f"{1 - row.distance:.2f}",
-            f"Image {row.sample_id}, class {names[labels[row.sample_id]]}, similarity {1 - row.distance:.2f}",
+            int(each.sample_id),
+            thumb(atlas.dataset, int(each.sample_id)),
+            f"{1 - each.distance:.2f}",
+            f"Image {each.sample_id}, class {names[label]}, similarity {1 - each.distance:.2f}",
         )
-        for row in near.itertuples()
+        for each, label in zip(near.itertuples(), labels.tolist(), strict=True)
     ]
     gallery(tiles, key="near", label="Nearest images", size=44, on_pick=state.pick_image)
     if atlas.scores is not None:
         st.markdown("**Error by noise level**")
-        difficulty.curve(atlas.scores, int(labels[picked]), picked, key="image_curve", height=210, short=True)
+        difficulty.curve(atlas.scores, int(points.label[row]), picked, key="image_curve", height=210, short=True)
 
 
-def polygons() -> list[np.ndarray]:
-    """The polygons [V, 2] in the URL; one that cannot be read is left out."""
-    found = []
-    for text in st.query_params.get_all("lasso"):
-        try:
-            shape = np.array([[float(n) for n in corner.split("_")] for corner in text.split("~")])
-        except ValueError:
-            continue
-        if shape.ndim == 2 and shape.shape[1] == 2 and np.isfinite(shape).all():
-            found.append(shape)
+def shapes() -> tuple[Shape, ...]:
+    """The polygons in the URL; one that cannot be read is left out."""
+    found = [read(text) for text in st.query_params.get_all("lasso")[: map_routes.MOST_SHAPES]]
+    return tuple(shape for shape in found if shape is not None and len(shape) <= map_routes.MOST_CORNERS)
+
+
+def _chips(atlas: Atlas) -> list[tuple[str, str, dict[str, Any]]]:
+    """Key, words and callback of each filter that is on."""
+    view, names = atlas.view, state.classes(atlas.dataset)
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    if view.shapes:
+        found.append(("lasso", "Lasso", {"on_click": _remember, "args": ((),)}))
+    if 0 < len(view.only) <= CHIPS:
+        found += [
+            (f"class_{label}", words.plain(names[label]), {"on_click": _drop, "args": (names[label],)})
+            for label in view.only
+        ]
+    elif view.only:
+        found.append(("classes", f"{len(view.only)} classes", {"on_click": _forget, "args": ("only",)}))
+    if view.ranged:
+        text = f"Difficulty {view.low:g}–{view.high:g} %"
+        found.append(("hard", text, {"on_click": _forget, "args": ("hard",)}))
+    if view.among != "all":
+        found.append(("among", AMONG[view.among], {"on_click": _forget, "args": ("among",)}))
     return found
 
 
-def _selected() -> None:
-    """What the user just selected on the map: polygons go to the URL, a single point is the picked image."""
-    selection: Any = st.session_state[_KEY]["selection"]
-    shapes = [np.column_stack([s["x"], s["y"]]) for s in selection.get("lasso") or []]
-    for box in selection.get("box") or []:
-        (x0, x1), (y0, y1) = box["x"], box["y"]
-        shapes.append(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]))
-    points = selection.get("points") or []
-    if shapes:
-        _remember(shapes)
-    elif points:
-        state.pick_image(int(np.ravel(points[0]["customdata"])[0]))
-    else:
-        _remember([])
-
-
-def _remember(shapes: Sequence[np.ndarray]) -> None:
-    thin = [shape[np.unique(np.linspace(0, len(shape) - 1, CORNERS).astype(int))] for shape in shapes]
-    texts = ["~".join(f"{x:.3f}_{y:.3f}" for x, y in shape) for shape in thin]
-    if texts:
-        st.query_params["lasso"] = texts
+def _remember(drawn: Iterable[Sequence[Any]]) -> None:
+    """Put polygons into the URL."""
+    arrays = [np.asarray(shape, np.float64) for shape in drawn]
+    kept = [a[np.unique(np.linspace(0, len(a) - 1, CORNERS).astype(int))] for a in arrays if len(a) > 2]
+    if kept:
+        st.query_params["lasso"] = [written(shape) for shape in kept]
     else:
         st.query_params.pop("lasso", None)
+    if st.session_state.get(PLAIN) and not kept:
+        from app.parts import plain_map
+
+        plain_map.redraw()
+
+
+def _drop(name: str) -> None:
+    st.session_state["only"] = [other for other in st.session_state.get("only") or [] if other != name]
+
+
+def _forget(key: str) -> None:
+    st.session_state[key] = {"only": [], "hard": (0, 100), "among": "all"}[key]
 
 
 def _clear() -> None:
-    _remember([])
-    st.session_state["only"] = []
-    _redraw()
-
-
-def _redraw() -> None:
-    """Draw the figure anew, with the polygons as they are now."""
-    _, revision = st.session_state.get(_START, ("", 0))
-    st.session_state[_START] = ("|".join(st.query_params.get_all("lasso")), revision + 1)
-
-
-def _figure(atlas: Atlas, start: str, revision: int) -> Any:
-    points, names = _drawn(atlas), state.classes(atlas.dataset)
-    ids, labels = points["sample_id"].to_numpy(), points["label"].to_numpy()
-    values, chosen = labels.astype(np.float32), None
-    if atlas.colour == "difficulty" and atlas.scores is not None:
-        table = state.table(atlas.scores, "scores.parquet").set_index("sample_id")["difficulty"]
-        values = table.reindex(ids).to_numpy(np.float32)
-    elif atlas.colour == "chosen":
-        chosen = np.isin(ids, list(_chosen(atlas)))
-    return charts.scatter_map(
-        points["x"].to_numpy(),
-        points["y"].to_numpy(),
-        ids,
-        values,
-        names=names if atlas.colour == "class" else None,
-        chosen=chosen,
-        muted=~np.isin(labels, atlas.only) if atlas.only else None,
-        said=np.asarray(names)[labels],
-        title="Difficulty",
-        polygons=polygons() if start else (),
-        revision=revision,
-    )
-
-
-def _drawn(atlas: Atlas) -> pd.DataFrame:
-    """The points that are drawn: all, or of a large map every so-many-th of the images sorted by class."""
-    points = atlas.points
-    if len(points) <= MOST:
-        return points
-
-    def make() -> pd.DataFrame:
-        rows = np.linspace(0, len(points) - 1, MOST).astype(np.int64)
-        return points.sort_values(["label", "sample_id"]).iloc[rows]
-
-    found: pd.DataFrame = state.derived(atlas.map, "drawn", make)
-    return found
-
-
-def _chosen(atlas: Atlas) -> frozenset[int]:
-    if atlas.subset is None:
-        return frozenset()
-    subset = atlas.subset
-    found: frozenset[int] = state.derived(
-        subset, "ids", lambda: frozenset(state.table(subset, "subset.parquet")["sample_id"].tolist())
-    )
-    return found
+    _remember(())
+    for key in ("only", "hard", "among"):
+        if key in st.session_state:
+            _forget(key)
 
 
 def _membership(atlas: Atlas, sample_id: int) -> list[tuple[str, str]]:
@@ -268,7 +228,3 @@ def _membership(atlas: Atlas, sample_id: int) -> list[tuple[str, str]]:
     table = state.table(atlas.subset, "subset.parquet")
     row = table.loc[table["sample_id"] == sample_id]
     return [(f"In {atlas.subset.name}", f"Yes, {row.iloc[0]['reason']}" if len(row) else "No")]
-
-
-def _print(artifact: Artifact | None) -> str:
-    return "" if artifact is None else artifact.fingerprint[:12]

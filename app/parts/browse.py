@@ -118,7 +118,7 @@ def pairs(rows: Sequence[tuple[str, str]]) -> None:
 
 def image_panel(dataset: Artifact, picked: int | None, more: Sequence[tuple[str, str]] = ()) -> None:
     """Details of the picked image, or what to do to see some."""
-    if picked is None or picked not in set(ids_of(dataset)):
+    if picked is None or not (state.table(dataset, "samples.parquet")["sample_id"].to_numpy() == picked).any():
         what = "caption" if plain_pairs(dataset) else "class"
         st.caption(f":material/ads_click: Pick an image to see it large, with its {what} and file.")
         return

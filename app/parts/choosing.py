@@ -20,6 +20,7 @@ from d2c.explore import aggregates
 from d2c.select import STRATEGIES, Choice, SelectConfig, select
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
+from d2c.select.why import why
 
 TILES = 240  # pictures on a page
 HIGH = 620  # px; longer galleries scroll, so that what follows stays in reach
@@ -44,7 +45,7 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
         interval = _slider(
             "Interval k",
             1,
-            max(32, min(128, int(sizes.max()) // 2)),
+            _most_interval(int(sizes.max())),
             begin.interval,
             "k",
             help="Every k-th rank is taken",
@@ -63,6 +64,16 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
             seed = int(st.number_input("Seed", 0, value=begin.seed, key="seed", bind="query-params"))
         more = more_fields(scores, str(strategy))
     return SelectConfig(str(strategy), per_class, interval, offset, seed, **more)
+
+
+def limits(choice: Choice) -> dict[str, tuple[int, int]]:
+    """The lowest and highest value of each field that the microscope moves, as `recipe_fields` has them."""
+    most = int(np.diff(choice.ranking.starts).max())
+    return {"k": (1, _most_interval(most)), "offset": (0, max(1, most - 1)), "per_class": (1, most)}
+
+
+def _most_interval(most: int) -> int:
+    return max(32, min(128, most // 2))
 
 
 def suggested(sizes: np.ndarray) -> int:
@@ -202,7 +213,31 @@ def about(choice: Choice, sample_id: int) -> list[tuple[str, str]]:
     """Whether an image is chosen and why, as a name and a value."""
     table = choice.table
     row = table.loc[table["sample_id"] == sample_id]
-    return [("Chosen", f"Yes, {row.iloc[0]['reason']}" if len(row) else "No")]
+    if len(row):
+        return [("Chosen", f"Yes, {row.iloc[0]['reason']}")]
+    return [("Chosen", "No"), *_why_not(choice, sample_id)]
+
+
+def _why_not(choice: Choice, sample_id: int) -> list[tuple[str, str]]:
+    """The pick that took an image's slot, and the smallest change that would take it."""
+    row = np.flatnonzero(choice.ranking.sample_id == sample_id)
+    if choice.config.strategy != "interval" or not len(row):
+        return []
+    at = int(np.searchsorted(choice.ranking.starts, row[0], side="right")) - 1
+    view, rank = choice.ranking.views[at], int(row[0] - choice.ranking.starts[at])
+    found = why(rank, len(view), choice.config)
+    ways = [
+        f"{name} {value:,} instead of {asked:,}"
+        for name, value, asked in (
+            ("k", found.interval, choice.config.interval),
+            ("offset", found.offset, choice.config.offset),
+        )
+        if value is not None
+    ]
+    return [
+        ("Its slot has", f"rank {found.instead:,}, image {view.sample_id[found.instead]}"),
+        ("Taken by", " or ".join(ways) or "no other k or offset alone"),
+    ]
 
 
 def _chosen(dataset: Artifact, choice: Choice, labels: Sequence[int], names: Sequence[str]) -> list[Tile]:

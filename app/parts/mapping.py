@@ -6,15 +6,16 @@ import streamlit as st
 
 from app import state
 from app.parts import forms, scorers, words
-from app.parts.atlas import COLOURS, Atlas
+from app.parts.atlas import AMONG, COLOURS, Atlas, shapes
 from d2c.attach import VISION_ENCODERS
 from d2c.explore.map import MapConfig
+from d2c.explore.view import View
 
 FEW = 12  # classes that are shown as chips
 
 
 def view_fields() -> Atlas:
-    """Map, colour and classes, all in the URL; scores and a chosen set of the same data set where there are any."""
+    """Map, colour and filters, all in the URL; scores and a chosen set of the same data set where there are any."""
     made = state.choose("maps")
     dataset = made.parent("datasets")
     scores = [a for a in state.workspace().list("scores") if state.descends(a, dataset)]
@@ -36,7 +37,36 @@ def view_fields() -> Atlas:
     box = st.pills if len(names) <= FEW else st.multiselect
     more = {"selection_mode": "multi", "wrap": True} if len(names) <= FEW else {"placeholder": "All classes"}
     only = box("Only these classes", names, key="only", bind="query-params", **more)
-    return Atlas(made, dataset, judged, subset, colour or "class", tuple(sorted(names.index(n) for n in only)))
+    labels = tuple(sorted(names.index(n) for n in only))
+    low, high = _range() if judged is not None else (0, 100)
+    among = "all"
+    if subset is not None:
+        among = st.segmented_control(
+            "Among",
+            list(AMONG),
+            default="all",
+            format_func=AMONG.__getitem__,
+            key="among",
+            bind="query-params",
+            required=True,
+            wrap=True,
+        )
+    return Atlas(made, dataset, judged, subset, colour or "class", View(shapes(), labels, low, high, among or "all"))
+
+
+def _range() -> tuple[int, int]:
+    """From where to where on the way from the easiest image to the hardest, in per cent."""
+    low, high = st.slider(
+        "Difficulty",
+        0,
+        100,
+        (0, 100),
+        format="%d %%",
+        key="hard",
+        bind="query-params",
+        help="From the easiest image (0 %) to the hardest (100 %) of all that are scored",
+    )
+    return int(low), int(high)
 
 
 def map_form() -> tuple[list[str], str]:

@@ -25,8 +25,8 @@ MOST = 150_000  # bytes of a picture
 SHOTS = {  # address, height in px
     "overview": ("", 698),
     "difficulty": ("difficulty?class=eight&image=1165", 1080),
-    "select": ("select", 900),
-    "explore": ("explore", 900),
+    "select": ("select?class=eight", 900),
+    "explore": ("explore?image=1165", 900),
 }
 
 

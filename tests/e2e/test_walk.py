@@ -65,32 +65,3 @@ def test_the_way_from_overview_to_new_images(opened: Page, act: SimpleNamespace)
     drawn = page.locator(".st-key-drawn button img")
     expect(drawn).to_have_count(10, timeout=act.job)
     expect(drawn.first).not_to_have_js_property("naturalWidth", 0)
-
-
-def test_a_lasso_on_the_map_gathers_pictures(opened: Page, act: SimpleNamespace) -> None:
-    page = opened
-    act.visit(page, "Explore")
-    expect(page.get_by_text("1,797 of 1,797")).to_be_visible()
-    plot = page.locator(".st-key-atlas .nsewdrag").first
-    box = plot.bounding_box()
-    assert box is not None
-    corners = [(0.3, 0.3), (0.7, 0.3), (0.7, 0.5), (0.3, 0.5), (0.3, 0.31)]
-    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
-    page.mouse.move(*places[0])
-    page.mouse.down()
-    for place in places[1:]:
-        page.mouse.move(*place, steps=4)
-    page.mouse.up()
-    expect(page.get_by_text("by lasso")).to_be_visible()
-    expect(page).to_have_url(re.compile("lasso="))
-    expect(page.get_by_text("1,797 of 1,797")).to_have_count(0)
-
-    said = page.locator(".st-key-bar").inner_text()
-    page.locator(".st-key-inside button").first.click()
-    expect(page.get_by_text("Most like it")).to_be_visible()
-    page.reload()
-    act.settle(page)
-    expect(page.locator(".st-key-bar")).to_have_text(re.compile(re.escape(said.splitlines()[0].split(" ", 1)[1])))
-    expect(page.get_by_text("Most like it")).to_be_visible()
-    page.locator(".st-key-clear button").click()
-    expect(page.get_by_text("1,797 of 1,797")).to_be_visible()

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.parts import choosing, recipes
+from app.parts import choosing, microscope, recipes
 from d2c import jobs
 from d2c.artifacts import Artifact, Workspace
 from d2c.explore.map import map_
@@ -125,6 +126,47 @@ def test_a_picked_image_says_why_it_was_chosen(page: Page, scores: Artifact) -> 
     assert "rank 2" in rows["Chosen"].replace("\\", "")
     rows = dict(page("select", per_class=2, k=2, image=9).table[0].value.itertuples(index=False))
     assert rows["Chosen"] == "No"
+
+
+def test_a_picked_image_that_is_not_chosen_says_what_would_take_it(page: Page, scores: Artifact) -> None:
+    rows = dict(page("select", per_class=2, k=2, image=9).table[0].value.itertuples(index=False))
+    assert rows["Its slot has"] == "rank 2, image 8"
+    assert rows["Taken by"] == "k 3 instead of 2 or offset 1 instead of 0"
+
+
+def scope(test: AppTest) -> dict[str, Any]:
+    """What the microscope was given."""
+    (found,) = (c.proto for c in test.get("bidi_component") if c.proto.component_name == "d2c_microscope")
+    given: dict[str, Any] = json.loads(found.json)
+    return given
+
+
+def test_the_microscope_shows_the_class_and_follows_the_fields(page: Page, scores: Artifact) -> None:
+    test = page("select", **{"class": "light"}, per_class=2, k=2)
+    given = scope(test)
+    assert (given["title"], given["n"], given["live"]) == ("light", 6, True)
+    assert given["set"] == {"k": 2, "offset": 0, "per_class": 2}
+    assert given["curve"]["at"] == list(range(6))
+    assert given["sizes"] == [[6, 2]]
+    test.slider(key="k").set_value(3).run()
+    assert scope(test)["set"]["k"] == 3
+
+
+def test_what_the_microscope_sends_sets_the_recipe(page: Page, scores: Artifact) -> None:
+    test = page("select", per_class=2, k=2)
+    limits = {name: tuple(ends) for name, ends in scope(test)["limits"].items()}
+    assert limits == {"k": (1, 32), "offset": (0, 5), "per_class": (1, 6)}
+    microscope.take({"k": 3, "offset": 1, "per_class": 2}, limits, test.session_state)
+    test.run()
+    assert not test.exception
+    assert ids(test) == [1, 4, 7, 10]
+    assert test.slider(key="k").value == 3
+
+
+def test_another_strategy_stands_still_under_the_microscope(page: Page, scores: Artifact) -> None:
+    given = scope(page("select", strategy=choosing.TITLES["hardest"], per_class=2))
+    assert (given["live"], given["ranks"], given["total"]) == (False, [4, 5], 4)
+    assert given["title"] == "dark, a class of usual size"
 
 
 def test_attaching_says_what_will_be_stored_and_starts_it(page: Page, subset: Artifact) -> None:

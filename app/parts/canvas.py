@@ -1,0 +1,86 @@
+"""The map as a browser draws it: points down once, masks after that, a polygon up.
+
+The files beside this one are read as one script, each a room of it: canvas_points.js (columns, colours, finding),
+canvas_draw.js (WebGL2), canvas_gestures.js (mouse, keys, legend), canvas.js (what is drawn when).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from app.parts.charts import CLASSES
+
+HERE = Path(__file__).parent
+ROOMS = ("canvas_points.js", "canvas_draw.js", "canvas_gestures.js", "canvas.js")
+#: Cividis, the sequential scale of .streamlit/config.toml.
+CIVIDIS = (
+    "#00224E",
+    "#123570",
+    "#3B496C",
+    "#575D6D",
+    "#707173",
+    "#8A8678",
+    "#A59C74",
+    "#C3B369",
+    "#E1CC55",
+    "#FEE838",
+)
+_CANVAS = st.components.v2.component(
+    "d2c_canvas",
+    html="<div class='atlas'></div>",
+    css=(HERE / "canvas.css").read_text(),
+    js="\n".join((HERE / room).read_text() for room in ROOMS),
+)
+
+
+def canvas(
+    *,
+    key: str,
+    label: str,
+    points: str,
+    thumb: str,
+    colour: str,
+    level: str | None = None,
+    chosen: str | None = None,
+    mask: str | None = None,
+    only: Sequence[int] = (),
+    shapes: Sequence[Sequence[tuple[float, float]]] = (),
+    picked: int = -1,
+    height: int = 560,
+    on_did: Callable[[dict[str, Any]], None],
+) -> None:
+    """Draw a map whose columns lie at addresses (`app.map_routes`); what does not change is not fetched again.
+
+    `points` are the points, `level` how hard they are, `chosen` a chosen set's mask, `mask` what is looked at
+    (all without): the rest is dimmed. `colour` is class, difficulty or chosen. `thumb` is a thumbnail's address
+    with {id} in it. `only` are the labels that are isolated, `shapes` the polygons drawn, `picked` a row or −1.
+
+    `on_did` is called, before the page is drawn anew, with what was done: {"shapes": polygons} (an empty list
+    lets go), {"row": the point clicked}, {"only": labels}, or {"plain": True} from a browser without WebGL2.
+    """
+    data = {
+        "label": label,
+        "points": points,
+        "thumb": thumb,
+        "colour": colour,
+        "level": level,
+        "chosen": chosen,
+        "mask": mask,
+        "only": list(only),
+        "shapes": [[list(corner) for corner in shape] for shape in shapes],
+        "picked": picked,
+        "height": height,
+        "classes": CLASSES,
+        "scale": CIVIDIS,
+    }
+
+    def tell() -> None:
+        did = st.session_state[key].get("did")
+        if did:
+            on_did(dict(did))
+
+    _CANVAS(key=key, data=data, on_did_change=tell)

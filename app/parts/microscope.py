@@ -1,0 +1,76 @@
+"""One class from easy to hard with its picks as ticks: what a recipe does, while it is still being dragged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from d2c.select import Choice, ClassView
+
+HERE = Path(__file__).parent
+ROOMS = ("microscope_rule.js", "microscope.js")
+MOST = 1500  # points of the curve; of a larger class so many, evenly over its ranks
+FIELDS = ("k", "offset", "per_class")
+Limits = dict[str, tuple[int, int]]
+_SCOPE = st.components.v2.component(
+    "d2c_microscope",
+    html="<section class='scope'></section>",
+    css=(HERE / "microscope.css").read_text(),
+    js="\n".join((HERE / room).read_text() for room in ROOMS),
+)
+
+
+def microscope(choice: Choice, label: int | None, limits: Limits, *, key: str = "microscope") -> None:
+    """Draw the class looked at, or one of usual size when all are.
+
+    Under the interval rule its handles and sliders move ticks, bars and counts in the browser alone; when one is
+    let go, the fields of the recipe (`k`, `offset`, `per_class` in the session, each within `limits`) take the
+    values. Another strategy's picks stand still.
+    """
+    view = shown_class(choice, label)
+    config = choice.config
+    title = choice.ranking.name(view.label)
+    sizes, classes = np.unique(np.diff(choice.ranking.starts), return_counts=True)
+    live = config.strategy == "interval"
+    data = {
+        "name": f"{view.label}",
+        "title": title if label is not None else f"{title}, a class of usual size",
+        "n": len(view),
+        "curve": curve(view),
+        "live": live,
+        "ranks": [] if live else np.sort(choice.ranks[choice.label == view.label]).tolist(),
+        "window": config.window if live else 0,
+        "set": {"k": config.interval, "offset": config.offset, "per_class": config.per_class},
+        "limits": {name: list(limits[name]) for name in FIELDS},
+        "sizes": list(zip(sizes.tolist(), classes.tolist(), strict=True)),
+        "total": len(choice),
+    }
+
+    def tell() -> None:
+        take(st.session_state[key].get("set"), limits, st.session_state)
+
+    _SCOPE(key=key, data=data, on_set_change=tell)
+
+
+def take(asked: dict[str, Any] | None, limits: Limits, session: Any) -> None:
+    """Put what was dragged into the recipe's fields in the session; before these are drawn, so in a callback."""
+    for name in FIELDS if asked else ():
+        low, high = limits[name]
+        if low < high:  # a field without a choice is not drawn
+            session[name] = min(max(int((asked or {})[name]), low), high)
+
+
+def shown_class(choice: Choice, label: int | None) -> ClassView:
+    """The class of that label, or without one (or without images of it) a class of median size."""
+    views = choice.ranking.views
+    found = [view for view in views if view.label == label]
+    return found[0] if found else sorted(views, key=len)[(len(views) - 1) // 2]
+
+
+def curve(view: ClassView) -> dict[str, list[float]]:
+    """Difficulty by rank, four digits each: every rank of a class of usual size, else `MOST` of them."""
+    at = np.unique(np.linspace(0, len(view) - 1, min(len(view), MOST)).round().astype(np.int64))
+    return {"at": at.tolist(), "values": [float(f"{v:.4g}") for v in view.difficulty[at].tolist()]}
