@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import attaching, browse, cards, choosing, exporting, jobs, microscope, ranking, recipes, words
+from app.parts import attaching, browse, cards, choosing, exporting, jobs, microscope, ranking, recipes, scorers, words
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
@@ -28,7 +28,10 @@ def choosing_live() -> None:
     left, middle = st.columns([1, 3.4], gap="large")
     with left:
         scores = state.choose("scores")
-        dataset = scores.parent("datasets")
+        dataset, gone = scorers.judged_images(scores)
+        if dataset is None:
+            st.warning(words.plain(gone[:1].upper() + gone[1:]), icon=":material/warning:")
+            return
         config = choosing.recipe_fields(scores)
         st.divider()
         label = browse.class_box(dataset, label="Look at class")

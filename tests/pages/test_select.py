@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from app.parts import choosing, microscope, recipes
 from d2c import jobs
 from d2c.artifacts import Artifact, Workspace
+from d2c.data import ingest
 from d2c.explore.map import map_
 from d2c.select import STRATEGIES, SelectConfig, choose
 
@@ -211,3 +213,13 @@ def test_the_rule_in_words(config: SelectConfig, said: str) -> None:
 @pytest.mark.parametrize(("sizes", "budget"), [([180] * 10, 10), ([1300] * 1000, 50), ([4, 4], 4), ([1], 1)])
 def test_the_first_budget_suits_the_classes(sizes: list[int], budget: int) -> None:
     assert choosing.suggested(np.array(sizes)) == budget
+
+
+def test_scores_of_images_that_were_replaced_are_said_and_nothing_is_chosen(
+    page: Page, scores: Artifact, tmp_path: Path
+) -> None:
+    ingest(tmp_path / "source", workspace=scores.workspace, name="shades", max_pixels=10_000, force=True, quiet=True)
+    test = page("select")
+    assert not test.exception
+    assert "which was replaced since: score it again" in "".join(w.value for w in test.warning).replace("\\", "")
+    assert not [b for b in test.button if b.key == "keep"]
