@@ -7,8 +7,8 @@ of a single evaluation, signal and noise together, on a few images. Parts of equ
     q(t) ∝ max(s_ε(t) / mean s_ε, ½ · s_v(t) / mean s_v),  at least 15 % of its mean,
 
 get one evaluation each, weighted by how long the part is, so the estimate stays that of the same mean (importance
-sampling, stratified). The ε term serves the score itself, the v term keeps re-weighted scores usable. The constants
-were chosen on two scorers and judged on three others: docs/estimator.md.
+sampling, stratified). The ε term serves the score itself, the v term keeps re-weighted scores usable. docs/estimator.md
+says what the constants were chosen on.
 """
 
 from __future__ import annotations
