@@ -184,14 +184,18 @@ def main() -> None:
         stack.callback(browser.close)
         site, pid = stack.enter_context(served(ROOT / "app" / "asgi.py", root))
         void, _ = stack.enter_context(served(scratch / "empty.py", root))
-        print(f"{given.images:,} images, {given.classes:,} classes; load {os.getloadavg()[0]:.1f}\n\n| what | |\n|---|---|")
+        print(
+            f"{given.images:,} images, {given.classes:,} classes; load {os.getloadavg()[0]:.1f}\n\n| what | |\n|---|---|"
+        )
         began = time.perf_counter()
         page = opened(browser, f"{site}/select", settle=False)
         page.wait_for_selector(".st-key-chosen")
         first = time.perf_counter() - began
         complete(page)
         if "open" in given.parts:
-            print(f"| cold: pictures' places, all drawn | {first:.1f}, {time.perf_counter() - began:.1f} s |", flush=True)
+            print(
+                f"| cold: pictures' places, all drawn | {first:.1f}, {time.perf_counter() - began:.1f} s |", flush=True
+            )
         other = opened(browser, void)
         page.wait_for_timeout(1000)
         alone = 0.0

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from app import state
-from app.parts import attaching, browse, cards, choosing, exporting, jobs, microscope, ranking, recipes, scorers, words
+from app.parts import (
+    attaching,
+    browse,
+    cards,
+    choice_map,
+    choosing,
+    exporting,
+    jobs,
+    microscope,
+    pictures,
+    ranking,
+    recipes,
+    scorers,
+    words,
+)
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
@@ -25,7 +40,7 @@ if not state.workspace().list("scores"):
 @st.fragment
 def choosing_live() -> None:
     """The recipe and all that follows from it: moving a slider draws this alone."""
-    left, middle = st.columns([1, 3.4], gap="large")
+    left, right = st.columns([1, 4], gap="medium")
     with left:
         scores = state.choose("scores")
         dataset, gone = scorers.judged_images(scores)
@@ -33,7 +48,6 @@ def choosing_live() -> None:
             st.warning(words.plain(gone[:1].upper() + gone[1:]), icon=":material/warning:")
             return
         config = choosing.recipe_fields(scores)
-        st.divider()
         label = browse.class_box(dataset, label="Look at class")
         everything = st.toggle(
             "Show what is not chosen",
@@ -42,27 +56,39 @@ def choosing_live() -> None:
             disabled=label is None,
             help="Dimmed beside the chosen ones; look at one class for this",
         )
-    with middle:
+        made = choice_map.map_box(dataset, config)
+    with right:
         choice, picked = recipes.choice_of(scores, config), state.picked_image()
         if choice is None:
             return
-        st.markdown(choosing.rule(choice))
+        of_class = pictures.of_class(choice, label)
+        lit = choice_map.narrowed(made, scores, of_class)
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            choosing.counts(choice)
+            choosing.counts(scores, choice)
             choosing.keep(scores, choice)
         choosing.warnings(choice)
-        microscope.microscope(choice, label, choosing.limits(choice))
-        bins, table = st.columns([1.5, 1], gap="medium")
-        with bins:
-            choosing.spread(scores, choice, label)
-        with table:
-            choosing.class_table(scores, choice)
-        grid, details = st.columns([3, 1], gap="medium")
+        scope, plan = st.columns([1.15, 1], gap="medium")
+        with scope:
+            microscope.microscope(choice, label, choosing.limits(choice))
+            st.caption(choosing.rule(choice))
+        with plan:
+            if made is None:
+                choice_map.offer(dataset)
+            else:
+                choice_map.chart(made, dataset, scores, lit, picked)
+                choice_map.bar(scores, len(lit), len(of_class), label)
+        grid, details = st.columns([2.7, 1], gap="medium")
         with grid:
-            choosing.pictures(dataset, scores, choice, label, everything=everything, picked=picked)
+            marked = everything and label is not None
+            rows = lit
+            if marked:
+                rows = choice_map.narrowed(made, scores, np.arange(*pictures.span(choice, label or 0)))
+            pictures.pictures(dataset, choice, rows, names=state.classes(scores), marked=marked, picked=picked)
         with details:
+            choosing.spread(scores, choice, lit, label)
             known = [] if picked is None else [*ranking.about(scores, picked), *choosing.about(choice, picked)]
             browse.image_panel(dataset, picked, known)
+            choosing.class_table(scores, choice)
 
 
 choosing_live()

@@ -56,14 +56,16 @@ async function update(map, data) {
   const before = map.data
   map.data = data
   map.plane.style.height = `${data.height}px`
+  map.root.classList.toggle("bare", data.legend === false)
   map.plane.setAttribute("aria-label", `${data.label}. Press ? for the keys.`)
   if (!map.drawer.works && !map.points) {
     map.said.textContent = "This browser has no WebGL2: a part of the map is drawn instead."
     if (!before) map.tell({ plain: true })
     return
   }
-  const wanted = { points: data.points, level: data.level, chosen: data.chosen, mask: data.mask }
+  const wanted = { points: data.points, level: data.level, chosen: data.chosen, ...(data.lit ? {} : { mask: data.mask }) }
   const fetched = Object.entries(wanted).map(([name, address]) => column(map, name, address))
+  if (data.lit) fetched.push(alight(map, data.lit))
   const turn = (map.turn = (map.turn ?? 0) + 1)
   map.root.toggleAttribute("data-waiting", true)
   try {
@@ -90,6 +92,13 @@ async function column(map, name, address) {
   const entry = (map.columns[name] = { address, ready })
   ready.then((value) => { entry.value = value }, () => { if (map.columns[name] === entry) delete map.columns[name] })
   return ready
+}
+
+// A mask that came along: its name, and its rows as gaps.
+async function alight(map, [name, gaps]) {
+  if (map.columns.mask?.address === name) return
+  const { points } = await map.columns.points.ready
+  if (map.data.lit?.[0] === name) map.columns.mask = { address: name, value: ungap(gaps, points), ready: Promise.resolve() }
 }
 
 // Bring what is drawn to the data; each step only when what it depends on is new.
@@ -125,11 +134,13 @@ function take(map) {
     if (!colours) palette.set([138, 151, 164, 255], 4 * UNKNOWN)
     drawer.give("palette", (map.palette = palette))
   }
-  if (fresh("flag", data.mask, data.colour === "chosen" && data.chosen)) {
+  const shown = data.lit?.[0] ?? data.mask
+  if (fresh("flag", shown, data.colour === "chosen" && data.chosen)) {
     const { found, lit } = flags(points.points, mask, data.colour === "chosen" ? chosen : null)
     drawer.give("flag", found)
     map.root.dataset.lit = lit
-    map.shown = data.mask ?? "all"
+    map.shown = shown ?? "all"
+    map.root.dataset.mask = map.shown
     map.answered = performance.now()
     if (map.asked) map.root.dataset.answered = Math.round(map.answered - map.asked)
   }
@@ -218,7 +229,8 @@ function show(map) {
   const alpha = Math.min(0.95, (lit < 12_000 ? 0.9 : lit < 300_000 ? 0.75 : 0.5) * near ** 0.3)
   const dim = n < 12_000 ? 0.22 : n < 300_000 ? 0.14 : 0.07 // many faint points on one spot are not faint
   delete map.root.dataset.drawn
-  map.drawer.ask({ n, scale, shift, size: size(lit), faint: size(n), alpha, dim, ratio: map.ratio })
+  const [bold, thin] = data.lit ? [1.3, 0.65] : [1, 1] // few among many, and they move
+  map.drawer.ask({ n, scale, shift, size: bold * size(lit), faint: thin * size(n), alpha, dim, ratio: map.ratio })
   map.done.setAttribute("d", data.shapes.map((shape) => outline(shape.map((corner) => toScreen(map, corner)))).join(""))
   place(map, map.picked, data.picked)
   place(map, map.near, map.hovered ?? -1)

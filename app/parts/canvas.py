@@ -6,6 +6,7 @@ canvas_draw.js (WebGL2), canvas_gestures.js (mouse, keys, legend), canvas.js (wh
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,20 @@ def canvas(
     level: str | None = None,
     chosen: str | None = None,
     mask: str | None = None,
+    lit: tuple[str, bytes] | None = None,
     only: Sequence[int] = (),
     shapes: Sequence[Sequence[tuple[float, float]]] = (),
     picked: int = -1,
     height: int = 560,
+    legend: bool = True,
     on_did: Callable[[dict[str, Any]], None],
 ) -> None:
     """Draw a map whose columns lie at addresses (`app.map_routes`); what does not change is not fetched again.
 
     `points` are the points, `level` how hard they are, `chosen` a chosen set's mask, `mask` what is looked at
-    (all without): the rest is dimmed. `colour` is class, difficulty or chosen. `thumb` is a thumbnail's address
+    (all without): the rest is dimmed. `lit` is a mask that comes along instead, its name and its rows as
+    `d2c.explore.gaps` writes them: one way less where it changes with every move of a slider. `colour` is class,
+    difficulty or chosen, `legend` whether that is explained beside the map. `thumb` is a thumbnail's address
     with {id} in it. `only` are the labels that are isolated, `shapes` the polygons drawn, `picked` a row or −1.
 
     `on_did` is called, before the page is drawn anew, with what was done: {"shapes": polygons} (an empty list
@@ -69,11 +74,13 @@ def canvas(
         "colour": colour,
         "level": level,
         "chosen": chosen,
-        "mask": mask,
+        "mask": mask if lit is None else None,
+        "lit": None if lit is None else [lit[0], base64.b64encode(lit[1]).decode()],
         "only": list(only),
         "shapes": [[list(corner) for corner in shape] for shape in shapes],
         "picked": picked,
         "height": height,
+        "legend": legend,
         "classes": CLASSES,
         "scale": CIVIDIS,
     }

@@ -54,6 +54,21 @@ function flags(n, mask, marks) {
   return { found, lit }
 }
 
+// A mask out of the gaps between its rows in base64: see d2c.explore.gaps.
+function ungap(text, n) {
+  const bytes = atob(text)
+  const held = new Uint8Array(Math.ceil(n / 8))
+  let row = -1
+  for (let i = 0; i < bytes.length; i++) {
+    const gap = bytes.charCodeAt(i)
+    row += gap
+    if (gap === 255) continue
+    row++
+    held[row >> 3] |= 1 << (row & 7)
+  }
+  return held
+}
+
 // Points by the cell they lie in: `rows` from start[c] to start[c + 1] are those of cell c.
 function grid(points) {
   const { xy, points: n } = points

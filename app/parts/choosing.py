@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app import state
-from app.parts import charts, ranking, words
-from app.parts.gallery import Tile, gallery
+from app.parts import ranking, words
+from app.parts.bins import bins
+from app.parts.microscope import usual_class
 from app.parts.recipes import TITLES, more_fields
-from app.places import thumb
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import recipe_of
 from d2c.errors import D2CError
-from d2c.explore import aggregates
 from d2c.select import STRATEGIES, Choice, SelectConfig, select
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
 from d2c.select.why import why
-
-TILES = 240  # pictures on a page
-HIGH = 620  # px; longer galleries scroll, so that what follows stays in reach
 
 
 def recipe_fields(scores: Artifact) -> SelectConfig:
@@ -91,7 +85,7 @@ def rule(choice: Choice) -> str:
     if m == size:
         return f"Takes every image of a class of about {size:,}."
     if config.strategy == "interval":
-        ranks = choice.ranks[choice.label == _usual(choice)]
+        ranks = choice.ranks[choice.label == usual_class(choice).label]
         step = int(ranks[1] - ranks[0]) if len(ranks) > 1 else config.interval
         left = size - 1 - int(ranks[-1])
         shown = f"{ranks[0]}, {ranks[1]}, … {ranks[-1]}" if len(ranks) > 2 else ", ".join(map(str, ranks))
@@ -109,13 +103,19 @@ def rule(choice: Choice) -> str:
     return f"{STRATEGIES[config.strategy].summary} {m:,} of about {size:,} images of each class."
 
 
-def counts(choice: Choice) -> None:
-    """How many are chosen."""
+def counts(scores: Artifact, choice: Choice) -> None:
+    """How many are chosen, and how hard they are beside all."""
     chosen, all_of = len(choice), len(choice.ranking)
+    mean = state.derived(scores, "mean", lambda: float(choice.ranking.difficulty.mean(dtype=np.float64)))
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="counts"):
         st.badge(f"{chosen:,} of {all_of:,} chosen", icon=":material/check_circle:", color="blue")
         classes = words.many(len(choice.ranking.views), "class", "classes")
-        st.caption(f"{words.percent(chosen / all_of)} of the images, {classes}", width="content")
+        hard = words.number(float(choice.difficulty.mean(dtype=np.float64)))
+        st.caption(
+            f"{words.percent(chosen / all_of)} of the images, {classes}; mean difficulty {hard}, "
+            f"of all {words.number(mean)}",
+            width="content",
+        )
 
 
 def warnings(choice: Choice) -> None:
@@ -124,63 +124,54 @@ def warnings(choice: Choice) -> None:
         st.caption(f":orange[:material/warning:] {words.plain(line[:1].upper() + line[1:])}")
 
 
-def spread(scores: Artifact, choice: Choice, label: int | None) -> None:
-    """The histogram of the chosen over all, of one class or the whole."""
-    bins, names = ranking.bins(scores), state.classes(scores)
-    rows = choice.positions if label is None else choice.positions[choice.label == label]
-    figure = charts.histogram(
-        bins.edges, bins.whole if label is None else bins.of_class(label), bins.of_rows(rows), height=230
+def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None) -> None:
+    """The histogram of chosen rows of the ranking over all, of one class or the whole."""
+    found = ranking.bins(scores)
+    who = "all classes" if label is None else state.classes(scores)[label]
+    bins(
+        found.edges,
+        found.whole if label is None else found.of_class(label),
+        found.of_rows(rows),
+        key="chosen_bins",
+        title=f"Difficulty, {who}",
+        alt=f"Difficulty of {len(rows):,} chosen images over all, {who}",
     )
-    who = "all classes" if label is None else f"class {names[label]}"
-    charts.show(figure, key="chosen_bins", alt=f"Difficulty of {len(rows)} chosen images over all, {who}")
 
 
 def class_table(scores: Artifact, choice: Choice) -> None:
-    """Chosen and available by class."""
-    table = aggregates.class_table(
-        state.table(scores, "scores.parquet"), state.classes(scores), chosen=choice.sample_id
+    """Chosen and available by class, behind a fold: it is made while it is open."""
+    fold = st.expander("Class by class", icon=":material/table_rows:", key="by_class", on_change="rerun")
+    if not fold.open:
+        return
+    ranked, names = choice.ranking, state.classes(scores)
+    labels = ranked.label[ranked.starts[:-1]]
+    chosen = np.bincount(np.searchsorted(ranked.starts, choice.positions, side="right") - 1, minlength=len(labels))
+    lowered = choice.k_by_class
+    table = pd.DataFrame(
+        {
+            "class": [names[label] for label in labels.tolist()],
+            "chosen": chosen,
+            "images": ranked.sizes,
+            "k": [str(lowered.get(label, choice.config.interval)) for label in labels.tolist()],
+            "share": chosen / ranked.sizes,
+        }
     )
-    table["share"] = table["chosen"] / table["images"].clip(lower=1)
-    table["k"] = [str(choice.k_by_class.get(label, choice.config.interval)) for label in table["label"]]
     column = st.column_config
     steps = "interval" in STRATEGIES[choice.config.strategy].uses
-    order = ["class", "chosen", "images", *["k"] * steps, "share"]
-    st.dataframe(
-        table[order],
-        hide_index=True,
-        height=230,
-        column_config={
-            "class": column.TextColumn("Class", width=80),
-            "chosen": column.NumberColumn("Chosen", format="localized", width=70),
-            "images": column.NumberColumn("Of", format="localized", width=60),
-            "share": column.NumberColumn("Share", format="percent", width=70),
-            "k": column.TextColumn("k", width=40),
-        },
-        alt="Chosen images by class",
-    )
-
-
-def pictures(
-    dataset: Artifact, scores: Artifact, choice: Choice, label: int | None, *, everything: bool, picked: int | None
-) -> None:
-    """The chosen images by class, easiest first, with their ranks; of one class also those not chosen, dimmed."""
-    labels = [view.label for view in choice.ranking.views] if label is None else [label]
-    if label is not None and everything:
-        tiles = _whole_class(dataset, choice, label)
-        pages = max(1, -(-len(tiles) // TILES))
-        here = _page(pages)
-        tiles = tiles[(here - 1) * TILES : here * TILES]
-    else:
-        at_once = max(1, TILES // max(choice.config.per_class, 1)) if label is None else 1
-        pages = max(1, -(-len(labels) // at_once))
-        here = _page(pages)
-        tiles = _chosen(dataset, choice, labels[(here - 1) * at_once : here * at_once], state.classes(scores))
-    st.caption("Below each image stands its rank within its class: 0 is the easiest.")
-    with st.container(height=HIGH if len(tiles) > 60 else "content", border=False):
-        gallery(tiles, key="chosen", label="Chosen images by class", size=54, picked=picked, on_pick=state.pick_image)
-    if pages > 1:
-        with st.container(horizontal_alignment="center"):
-            st.pagination(pages, key="chosen_page", bind="query-params")
+    with fold:
+        st.dataframe(
+            table[["class", "chosen", "images", *["k"] * steps, "share"]],
+            hide_index=True,
+            height=230,
+            column_config={
+                "class": column.TextColumn("Class", width=80),
+                "chosen": column.NumberColumn("Chosen", format="localized", width=60),
+                "images": column.NumberColumn("Of", format="localized", width=50),
+                "share": column.NumberColumn("Share", format="percent", width=60),
+                "k": column.TextColumn("k", width=40),
+            },
+            alt="Chosen images by class",
+        )
 
 
 def keep(scores: Artifact, choice: Choice) -> None:
@@ -211,10 +202,9 @@ def keep(scores: Artifact, choice: Choice) -> None:
 
 def about(choice: Choice, sample_id: int) -> list[tuple[str, str]]:
     """Whether an image is chosen and why, as a name and a value."""
-    table = choice.table
-    row = table.loc[table["sample_id"] == sample_id]
-    if len(row):
-        return [("Chosen", f"Yes, {row.iloc[0]['reason']}")]
+    at = np.flatnonzero(choice.sample_id == sample_id)
+    if len(at):
+        return [("Chosen", f"Yes, {choice.reason(int(at[0]))}")]
     return [("Chosen", "No"), *_why_not(choice, sample_id)]
 
 
@@ -240,39 +230,6 @@ def _why_not(choice: Choice, sample_id: int) -> list[tuple[str, str]]:
     ]
 
 
-def _chosen(dataset: Artifact, choice: Choice, labels: Sequence[int], names: Sequence[str]) -> list[Tile]:
-    order = np.lexsort((choice.ranks, choice.label))
-    table = pd.DataFrame({"id": choice.sample_id, "label": choice.label, "rank": choice.ranks}).iloc[order]
-    table = table[table["label"].isin(labels)]
-    many = table["label"].value_counts()
-    return [
-        Tile(
-            int(row.id),
-            thumb(dataset, int(row.id)),
-            f"{row.rank:,}",
-            f"Image {row.id}, class {names[row.label]}, rank {row.rank}",
-            group=f"{names[row.label]} · {words.many(int(many[row.label]), 'image')}",
-        )
-        for row in table.itertuples()
-    ]
-
-
-def _whole_class(dataset: Artifact, choice: Choice, label: int) -> list[Tile]:
-    view = next(view for view in choice.ranking.views if view.label == label)
-    chosen = set(choice.ranks[choice.label == label].tolist())
-    return [
-        Tile(int(i), thumb(dataset, int(i)), f"{rank:,}", f"Image {i}, rank {rank}", rank in chosen, rank not in chosen)
-        for rank, i in enumerate(view.sample_id.tolist())
-    ]
-
-
-def _page(pages: int) -> int:
-    here = min(max(int(st.session_state.get("chosen_page") or 1), 1), pages)
-    if st.session_state.get("chosen_page", here) != here:
-        st.session_state["chosen_page"] = here
-    return here
-
-
 def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | None = None) -> int:
     """A slider in the URL that stays within its limits when these change with the scores."""
     if key in st.session_state:
@@ -280,12 +237,6 @@ def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | N
     if low >= high:
         return low
     return int(st.slider(label, low, high, value=min(max(begin, low), high), key=key, bind="query-params", help=help))
-
-
-def _usual(choice: Choice) -> int:
-    """The label of a class of median size."""
-    views = sorted(choice.ranking.views, key=len)
-    return views[(len(views) - 1) // 2].label
 
 
 def ordinal(n: int) -> str:

@@ -56,7 +56,7 @@ def gallery(
         "size": size,
         "picked": picked,
         "fit": fit,
-        "tiles": [dataclasses.astuple(tile) for tile in tiles],
+        "tiles": [(t.id, t.src, t.caption, t.title, t.chosen, t.dimmed, t.group) for t in tiles],
     }
 
     def tell() -> None:

@@ -12,7 +12,7 @@ from d2c.select import Choice, ClassView
 
 HERE = Path(__file__).parent
 ROOMS = ("microscope_rule.js", "microscope.js")
-MOST = 1500  # points of the curve; of a larger class so many, evenly over its ranks
+MOST = 500  # points of the curve; of a larger class so many, evenly over its ranks
 FIELDS = ("k", "offset", "per_class")
 Limits = dict[str, tuple[int, int]]
 _SCOPE = st.components.v2.component(
@@ -33,7 +33,7 @@ def microscope(choice: Choice, label: int | None, limits: Limits, *, key: str = 
     view = shown_class(choice, label)
     config = choice.config
     title = choice.ranking.name(view.label)
-    sizes, classes = np.unique(np.diff(choice.ranking.starts), return_counts=True)
+    sizes, classes = np.unique(choice.ranking.sizes, return_counts=True)
     live = config.strategy == "interval"
     data = {
         "name": f"{view.label}",
@@ -65,9 +65,14 @@ def take(asked: dict[str, Any] | None, limits: Limits, session: Any) -> None:
 
 def shown_class(choice: Choice, label: int | None) -> ClassView:
     """The class of that label, or without one (or without images of it) a class of median size."""
-    views = choice.ranking.views
-    found = [view for view in views if view.label == label]
-    return found[0] if found else sorted(views, key=len)[(len(views) - 1) // 2]
+    found = [] if label is None else [view for view in choice.ranking.views if view.label == label]
+    return found[0] if found else usual_class(choice)
+
+
+def usual_class(choice: Choice) -> ClassView:
+    """A class of median size."""
+    order = np.argsort(choice.ranking.sizes, kind="stable")
+    return choice.ranking.views[int(order[(len(order) - 1) // 2])]
 
 
 def curve(view: ClassView) -> dict[str, list[float]]:

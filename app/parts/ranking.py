@@ -103,14 +103,11 @@ def measures(scores: Artifact) -> dict[str, np.ndarray]:
 
 def place(scores: Artifact, sample_id: int) -> tuple[int, int, float] | None:
     """An image's rank in its class (0 = easiest), its class's size and its difficulty; None if it was not scored."""
-
-    def make() -> dict[int, int]:
-        return {int(i): row for row, i in enumerate(ranking(scores).sample_id)}
-
-    rows: dict[int, int] = state.derived(scores, "rows", make)
-    if sample_id not in rows:
+    ranked = ranking(scores)
+    found = np.flatnonzero(ranked.sample_id == sample_id)
+    if not len(found):
         return None
-    ranked, row = ranking(scores), rows[sample_id]
+    row = int(found[0])
     at = int(np.searchsorted(ranked.starts, row, side="right")) - 1
     first, end = int(ranked.starts[at]), int(ranked.starts[at + 1])
     return row - first, end - first, float(ranked.difficulty[row])

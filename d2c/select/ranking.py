@@ -170,6 +170,15 @@ class Choice:
             return self._found
         return [self.ranking.pick(i, self.config) for i in range(len(self.ranking.views))]
 
+    def reason(self, at: int) -> str:
+        """Why the pick at a place of the pick order was chosen; asks its class alone."""
+        found = int(np.searchsorted(self.ranking.starts, self.positions[at], side="right")) - 1
+        first, end = self.ranking.starts[found], self.ranking.starts[found + 1]
+        turn = int(np.count_nonzero((self.positions[:at] >= first) & (self.positions[:at] < end)))
+        known = isinstance(self._found, list) or "_picks" in self.__dict__
+        picks = self._picks[found] if known else self.ranking.pick(found, self.config)
+        return picks.reason(turn)
+
     @property
     def sample_id(self) -> np.ndarray:
         """(M,) int64."""
