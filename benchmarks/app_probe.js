@@ -19,7 +19,7 @@
   }
   const SIGNS = {
     histogram: () => under("chosen_bins", ".some")?.getAttribute("d") ?? under("chosen_bins", ".barlayer")?.innerHTML,
-    counts: () => document.querySelector(".st-key-counts")?.textContent,
+    counts: () => ["counts", "rule"].map((key) => document.querySelector(`.st-key-${key}`)?.textContent).join(),
     map: () => find(".atlas")?.dataset.mask,
     gallery: () => [...(under("chosen", ".gallery")?.querySelectorAll("button") ?? [])].map((node) => node.dataset.id).join(),
     empty: () => document.querySelector(".st-key-empty")?.textContent,
@@ -38,7 +38,7 @@
     }
     const late = setTimeout(() => {
       watchers.forEach((watcher) => watcher.disconnect())
-      resolve({ ...took, missing: names.filter((name) => !(name in took)) })
+      resolve({ ...took, missing: names.filter((name) => !(name in took)).map((name) => [name, before[name], SIGNS[name]()]) })
     }, 20000)
     const watchers = roots().map((root) => {
       const watcher = new MutationObserver(look)

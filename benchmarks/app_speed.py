@@ -122,7 +122,11 @@ def press(page: Page, signs: tuple[str, ...], key: str) -> dict[str, float]:
 
 
 def turns(page: Page, other: Page, presses: int, blocks: int = 4) -> tuple[list[dict[str, float]], list[float]]:
-    """Presses on the page and on the empty one, in blocks by turns. The first of each block warms up."""
+    """Presses on the page and on the empty one, in blocks by turns. The first of each block warms up.
+
+    From k = 6 up to at most 26 and down again: beyond, a class of 1,300 has no room for 50 picks.
+    """
+    blocks = max(blocks, 2 * -(-presses // 36))
     ours: list[dict[str, float]] = []
     empty: list[float] = []
     for block in range(blocks):
@@ -188,7 +192,7 @@ def main() -> None:
             f"{given.images:,} images, {given.classes:,} classes; load {os.getloadavg()[0]:.1f}\n\n| what | |\n|---|---|"
         )
         began = time.perf_counter()
-        page = opened(browser, f"{site}/select", settle=False)
+        page = opened(browser, f"{site}/select?k=6", settle=False)
         page.wait_for_selector(".st-key-chosen")
         first = time.perf_counter() - began
         complete(page)
@@ -219,7 +223,7 @@ def main() -> None:
         if "memory" in given.parts:
             before, pages = resident(pid), []
             for _ in range(given.sessions):
-                pages.append(opened(browser, f"{site}/select"))
+                pages.append(opened(browser, f"{site}/select?k=6"))
                 complete(pages[-1])
                 press(pages[-1], SIGNS, "ArrowRight")
             grown = (resident(pid) - before) / given.sessions

@@ -66,17 +66,16 @@ def choosing_live() -> None:
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             choosing.counts(scores, choice)
             choosing.keep(scores, choice)
-        choosing.warnings(choice)
         scope, plan = st.columns([1.15, 1], gap="medium")
         with scope:
             microscope.microscope(choice, label, choosing.limits(choice))
-            st.caption(choosing.rule(choice))
+            choosing.notes(choice)
         with plan:
             if made is None:
                 choice_map.offer(dataset)
             else:
                 choice_map.chart(made, dataset, scores, lit, picked)
-                choice_map.bar(scores, len(lit), len(of_class), label)
+                choice_map.bar(dataset, len(lit), len(of_class), label)
         grid, details = st.columns([2.7, 1], gap="medium")
         with grid:
             marked = everything and label is not None

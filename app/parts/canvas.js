@@ -20,14 +20,14 @@ export default function (component) {
   if (!map) MAPS.set(root, (map = open(root)))
   map.tell = (did) => component.setTriggerValue("did", did)
   update(map, component.data)
-  return () => { map.drawer.close(); map.watcher.disconnect(); MAPS.delete(root) }
+  return () => { map.drawer.close(); map.over?.close(); map.watcher.disconnect(); MAPS.delete(root) }
 }
 
 function open(root) {
   const button = ([name, icon, title]) =>
     `<button type='button' data-do='${name}' title='${title}' aria-label='${title}'><span class='icon' aria-hidden='true'>${icon}</span></button>`
   root.innerHTML =
-    "<div class='plane' tabindex='0' role='application'><canvas></canvas>" +
+    "<div class='plane' tabindex='0' role='application'><canvas></canvas><canvas class='lit'></canvas>" +
     "<svg class='over' aria-hidden='true'><path class='done'/><path class='drawing'/><circle class='ring picked' r='9'/><circle class='ring near' r='7'/></svg>" +
     "<div class='names' aria-hidden='true'></div>" +
     `<div class='tools' role='toolbar' aria-label='Map tools'>${TOOLS.map(button).join("")}<hr>${STEPS.map(button).join("")}</div>` +
@@ -63,9 +63,8 @@ async function update(map, data) {
     if (!before) map.tell({ plain: true })
     return
   }
-  const wanted = { points: data.points, level: data.level, chosen: data.chosen, ...(data.lit ? {} : { mask: data.mask }) }
+  const wanted = { points: data.points, level: data.level, chosen: data.chosen, mask: data.mask }
   const fetched = Object.entries(wanted).map(([name, address]) => column(map, name, address))
-  if (data.lit) fetched.push(alight(map, data.lit))
   const turn = (map.turn = (map.turn ?? 0) + 1)
   map.root.toggleAttribute("data-waiting", true)
   try {
@@ -94,13 +93,6 @@ async function column(map, name, address) {
   return ready
 }
 
-// A mask that came along: its name, and its rows as gaps.
-async function alight(map, [name, gaps]) {
-  if (map.columns.mask?.address === name) return
-  const { points } = await map.columns.points.ready
-  if (map.data.lit?.[0] === name) map.columns.mask = { address: name, value: ungap(gaps, points), ready: Promise.resolve() }
-}
-
 // Bring what is drawn to the data; each step only when what it depends on is new.
 function take(map) {
   const { data, drawer, columns } = map
@@ -122,33 +114,49 @@ function take(map) {
   }
   const dark = darkness(map.root)
   const own = coloured(points.counts, data.only)
-  if (fresh("tint", data.colour, own, data.level, data.colour === "chosen" && data.chosen)) {
-    drawer.give("tint", tints(points, data.colour, { own, level: level?.level, chosen }))
+  const tinted = fresh("tint", data.colour, own, data.level, data.colour === "chosen" && data.chosen)
+  if (tinted) {
+    drawer.give("tint", (map.tint = tints(points, data.colour, { own, level: level?.level, chosen })))
     map.own = own
     map.spots = data.colour === "class" ? spots(points, own) : []
   }
   if (fresh("names", data.colour, own, data.only)) name(map)
-  if (fresh("palette", data.colour, dark)) {
+  const painted = fresh("palette", data.colour, dark)
+  if (painted) {
     const colours = { class: data.classes, chosen: ["#8A97A4", data.classes[0]] }[data.colour]
     const palette = colours ? ramp(colours) : ramp(data.scale, true, dark ? 0.2 : 0, dark ? 1 : 0.92)
     if (!colours) palette.set([138, 151, 164, 255], 4 * UNKNOWN)
     drawer.give("palette", (map.palette = palette))
   }
-  const shown = data.lit?.[0] ?? data.mask
-  if (fresh("flag", shown, data.colour === "chosen" && data.chosen)) {
-    const { found, lit } = flags(points.points, mask, data.colour === "chosen" ? chosen : null)
+  const flagged = fresh("flag", Boolean(data.lit), data.mask, data.colour === "chosen" && data.chosen)
+  if (flagged) {
+    const none = data.lit ? new Uint8Array(Math.ceil(points.points / 8)) : null
+    const { found, lit } = flags(points.points, none ?? mask, data.colour === "chosen" ? chosen : null)
     drawer.give("flag", found)
     map.root.dataset.lit = lit
-    map.shown = shown ?? "all"
-    map.root.dataset.mask = map.shown
+    map.shown = data.mask ?? "all"
     map.answered = performance.now()
     if (map.asked) map.root.dataset.answered = Math.round(map.answered - map.asked)
   }
+  if (data.lit) alight(map, tinted || painted)
   if (fresh("legend", data.colour, own, data.only, data.level, dark)) legend(map, level)
   map.path = null
   map.drawing.setAttribute("d", "")
   drawer.hold(0)
-  show(map)
+  show(map, tinted || painted || flagged)
+}
+
+// Points that are lit lie on a canvas of their own: the many below are drawn once, the few with every move of a slider.
+function alight(map, coloured) {
+  const [name, gaps] = map.data.lit
+  map.over ??= new Drawer(map.root.querySelector(".lit"), () => {})
+  if (map.shown === name && !coloured) return
+  const rows = ungap(gaps)
+  for (const [what, value] of Object.entries(gathered(map.points, map.tint, rows))) map.over.give(what, value)
+  map.over.give("palette", map.palette)
+  map.shown = name
+  map.root.dataset.lit = rows.length
+  map.root.dataset.mask = name
 }
 
 function darkness(root) {
@@ -164,8 +172,10 @@ function resize(map) {
   map.size = [width, height]
   map.ratio = ratio
   const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))]
-  if (map.canvas.width !== w) map.canvas.width = w
-  if (map.canvas.height !== h) map.canvas.height = h
+  for (const canvas of map.root.querySelectorAll("canvas")) {
+    if (canvas.width !== w) canvas.width = w
+    if (canvas.height !== h) canvas.height = h
+  }
   const { x, y } = map.points
   map.least = Math.min((width - ASIDE) / (x[1] - x[0]), height / (y[1] - y[0])) * 0.92
   if (map.zoom === undefined || map.fitted) fit(map)
@@ -215,7 +225,7 @@ function nearestAt(map, [px, py]) {
   return nearest(map.points, map.index, (dx - x[0]) * unit[0], (dy - y[0]) * unit[1], reach * unit[0], reach * unit[1])
 }
 
-function show(map) {
+function show(map, whole = true) {
   const { points, data, middle, zoom } = map
   const [width, height] = map.size
   const n = points.points
@@ -228,9 +238,12 @@ function show(map) {
   const lit = Number(map.root.dataset.lit)
   const alpha = Math.min(0.95, (lit < 12_000 ? 0.9 : lit < 300_000 ? 0.75 : 0.5) * near ** 0.3)
   const dim = n < 12_000 ? 0.22 : n < 300_000 ? 0.14 : 0.07 // many faint points on one spot are not faint
-  delete map.root.dataset.drawn
-  const [bold, thin] = data.lit ? [1.3, 0.65] : [1, 1] // few among many, and they move
-  map.drawer.ask({ n, scale, shift, size: bold * size(lit), faint: thin * size(n), alpha, dim, ratio: map.ratio })
+  const how = { n, scale, shift, size: size(lit), faint: size(n), alpha, dim, ratio: map.ratio }
+  if (whole) {
+    delete map.root.dataset.drawn
+    map.drawer.ask(data.lit ? { ...how, faint: 0.65 * how.faint } : how)
+  } else if (map.drawer.full) map.root.dataset.drawn = map.shown
+  map.over?.ask({ ...how, n: data.lit ? lit : 0, size: 1.3 * how.size })
   map.done.setAttribute("d", data.shapes.map((shape) => outline(shape.map((corner) => toScreen(map, corner)))).join(""))
   place(map, map.picked, data.picked)
   place(map, map.near, map.hovered ?? -1)

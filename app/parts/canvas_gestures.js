@@ -125,7 +125,8 @@ function select(map) {
 // Dim what a polygon leaves out at once, to a pixel of 1,024; the server's mask, which is exact, follows.
 function foretell(map, shape) {
   const { points, data, columns } = map
-  if (data.shapes.length && (data.lit || /[?&](only|low|high|among)=/.test(data.mask ?? ""))) return // the mask also holds the old one
+  if (data.lit) return // what is lit is not known here
+  if (data.shapes.length && /[?&](only|low|high|among)=/.test(data.mask ?? "")) return // the mask also holds the old one
   const side = 1024
   const sheet = Object.assign(document.createElement("canvas"), { width: side, height: side })
   const pen = sheet.getContext("2d", { willReadFrequently: true })

@@ -54,19 +54,30 @@ function flags(n, mask, marks) {
   return { found, lit }
 }
 
-// A mask out of the gaps between its rows in base64: see d2c.explore.gaps.
-function ungap(text, n) {
+// Rows out of the gaps between them, in base64: see d2c.explore.gaps.
+function ungap(text) {
   const bytes = atob(text)
-  const held = new Uint8Array(Math.ceil(n / 8))
+  const rows = new Uint32Array(bytes.length)
   let row = -1
+  let count = 0
   for (let i = 0; i < bytes.length; i++) {
     const gap = bytes.charCodeAt(i)
     row += gap
-    if (gap === 255) continue
-    row++
-    held[row >> 3] |= 1 << (row & 7)
+    if (gap < 255) rows[count++] = ++row
   }
-  return held
+  return rows.subarray(0, count)
+}
+
+// Places and tints of some rows alone.
+function gathered(points, tint, rows) {
+  const place = new Uint16Array(2 * rows.length)
+  const tints = new Uint8Array(rows.length)
+  for (let i = 0; i < rows.length; i++) {
+    place[2 * i] = points.xy[2 * rows[i]]
+    place[2 * i + 1] = points.xy[2 * rows[i] + 1]
+    tints[i] = tint[rows[i]]
+  }
+  return { place, tint: tints, flag: new Uint8Array(rows.length).fill(1) }
 }
 
 // Points by the cell they lie in: `rows` from start[c] to start[c + 1] are those of cell c.

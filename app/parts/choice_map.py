@@ -15,6 +15,7 @@ from app import columns, map_routes, state
 from app.parts import atlas, forms, jobs, ranking, scorers, words
 from app.parts.atlas import COLOURS, Atlas
 from app.parts.canvas import canvas
+from app.parts.charts import CLASSES
 from app.places import thumb
 from d2c.artifacts import Artifact
 from d2c.explore.gaps import gaps
@@ -49,7 +50,7 @@ def narrowed(made: Artifact | None, scores: Artifact, positions: np.ndarray) -> 
 
 def chart(made: Artifact, dataset: Artifact, scores: Artifact, lit: np.ndarray, picked: int | None) -> None:
     """The map with the rows of the ranking that are looked at lit and all others dimmed."""
-    colour, shapes = str(st.session_state.get(_HUE) or "class"), atlas.shapes()
+    colour, shapes = str(st.session_state.get(_HUE) or _hue(dataset)), atlas.shapes()
     if st.session_state.get(atlas.PLAIN):
         from app.parts import plain_map
 
@@ -75,7 +76,7 @@ def chart(made: Artifact, dataset: Artifact, scores: Artifact, lit: np.ndarray, 
     )
 
 
-def bar(scores: Artifact, shown: int, of: int, label: int | None) -> None:
+def bar(dataset: Artifact, shown: int, of: int, label: int | None) -> None:
     """How many of the chosen are looked at, a chip for each filter that takes it away, and what colours mean."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="choice_bar"):
         if atlas.shapes():
@@ -84,12 +85,12 @@ def bar(scores: Artifact, shown: int, of: int, label: int | None) -> None:
         else:
             st.caption("Lit: the chosen. Shift-drag round some points to see those alone.", width="stretch")
         if label is not None:
-            name = words.plain(words.short(state.classes(scores)[label]))
+            name = words.plain(words.short(state.classes(dataset)[label]))
             st.button(name, key="chip_class", icon=":material/close:", on_click=_every_class)
         st.segmented_control(
             "Colour by",
             ["class", "difficulty"],
-            default="class",
+            default=_hue(dataset),
             format_func=COLOURS.__getitem__,
             key=_HUE,
             bind="query-params",
@@ -119,6 +120,11 @@ def _places(made: Artifact, scores: Artifact) -> np.ndarray:
 
     found: np.ndarray = state.derived(made, f"places of {scores.fingerprint}", make)
     return found
+
+
+def _hue(dataset: Artifact) -> str:
+    """What colours mean to begin with: more classes than there are colours would leave nearly all grey."""
+    return "class" if len(state.classes(dataset)) <= len(CLASSES) else "difficulty"
 
 
 def _every_class() -> None:

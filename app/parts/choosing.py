@@ -118,10 +118,16 @@ def counts(scores: Artifact, choice: Choice) -> None:
         )
 
 
-def warnings(choice: Choice) -> None:
-    """What is not as asked, one line each."""
-    for line in choice.warnings:
-        st.caption(f":orange[:material/warning:] {words.plain(line[:1].upper() + line[1:])}")
+def notes(choice: Choice) -> None:
+    """What the recipe does, and what is not as asked: two lines whatever there is to say, so that nothing jumps."""
+    said = [words.plain(line[:1].upper() + line[1:]) for line in choice.warnings]
+    more = f", and {words.many(len(said) - 1, 'more like it', 'more like it')}" if len(said) > 1 else ""
+    with st.container(key="rule", gap=None):
+        st.caption(rule(choice))
+        st.caption(
+            f":orange[:material/warning:] {said[0]}{more}" if said else "&nbsp;",
+            help="\n".join(f"- {line}" for line in said) if more else None,
+        )
 
 
 def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None) -> None:
