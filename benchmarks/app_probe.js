@@ -2,25 +2,24 @@
 (() => {
   const roots = (from = document) =>
     [from, ...[...from.querySelectorAll("*")].flatMap((node) => (node.shadowRoot ? roots(node.shadowRoot) : []))]
-  const find = (selector) => {
-    for (const root of roots()) {
-      const node = root.querySelector(selector)
-      if (node) return node
-    }
-    return null
-  }
+  const known = new Map() // where a part's own root is: to look for it costs more than to read it
   const under = (key, selector) => {
+    const held = known.get(key + selector)
+    if (held?.isConnected) return held
     const host = document.querySelector(`.st-key-${key}`)
     for (const root of host ? roots(host) : []) {
       const node = root.querySelector(selector)
-      if (node) return node
+      if (node) {
+        known.set(key + selector, node)
+        return node
+      }
     }
     return null
   }
   const SIGNS = {
     histogram: () => under("chosen_bins", ".some")?.getAttribute("d") ?? under("chosen_bins", ".barlayer")?.innerHTML,
     counts: () => ["counts", "rule"].map((key) => document.querySelector(`.st-key-${key}`)?.textContent).join(),
-    map: () => find(".atlas")?.dataset.mask,
+    map: () => under("choice_map", ".atlas")?.dataset.mask,
     gallery: () => [...(under("chosen", ".gallery")?.querySelectorAll("button") ?? [])].map((node) => node.dataset.id).join(),
     empty: () => document.querySelector(".st-key-empty")?.textContent,
   }
@@ -55,5 +54,5 @@
     const found = [...(under("chosen", ".gallery")?.querySelectorAll("img") ?? [])].filter(seen)
     return found.length > 0 && found.every((img) => img.complete && img.naturalWidth > 0)
   }
-  window.probe = { find, under, arm: (names) => { window.probed = measure(names) }, pictures, SIGNS }
+  window.probe = { under, arm: (names) => { window.probed = measure(names) }, pictures, SIGNS }
 })()

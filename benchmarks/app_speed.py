@@ -188,9 +188,8 @@ def main() -> None:
         stack.callback(browser.close)
         site, pid = stack.enter_context(served(ROOT / "app" / "asgi.py", root))
         void, _ = stack.enter_context(served(scratch / "empty.py", root))
-        print(
-            f"{given.images:,} images, {given.classes:,} classes; load {os.getloadavg()[0]:.1f}\n\n| what | |\n|---|---|"
-        )
+        print(f"{given.images:,} images, {given.classes:,} classes; load {os.getloadavg()[0]:.1f}")
+        print("\n| what | |\n|---|---|")
         began = time.perf_counter()
         page = opened(browser, f"{site}/select?k=6", settle=False)
         page.wait_for_selector(".st-key-chosen")

@@ -23,7 +23,9 @@ from app.parts import (
 )
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
+from d2c.artifacts import Artifact
 from d2c.explore.summaries import summary_of
+from d2c.select import SelectConfig
 
 page_header("select")
 if not state.workspace().list("scores"):
@@ -37,9 +39,9 @@ if not state.workspace().list("scores"):
     st.stop()
 
 
-@st.fragment
+@st.fragment(key=choosing.RECIPE)
 def choosing_live() -> None:
-    """The recipe and all that follows from it: moving a slider draws this alone."""
+    """The recipe and all that follows from it. Its sliders and numbers draw what follows alone."""
     left, right = st.columns([1, 4], gap="medium")
     with left:
         scores = state.choose("scores")
@@ -58,36 +60,41 @@ def choosing_live() -> None:
         )
         made = choice_map.map_box(dataset, config)
     with right:
-        choice, picked = recipes.choice_of(scores, config), state.picked_image()
-        if choice is None:
-            return
-        of_class = pictures.of_class(choice, label)
-        lit = choice_map.narrowed(made, scores, of_class)
-        with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-            choosing.counts(scores, choice)
-            choosing.keep(scores, choice)
-        scope, plan = st.columns([1.15, 1], gap="medium")
-        with scope:
-            microscope.microscope(choice, label, choosing.limits(choice))
-            choosing.notes(choice)
-        with plan:
-            if made is None:
-                choice_map.offer(dataset)
-            else:
-                choice_map.chart(made, dataset, scores, lit, picked)
-                choice_map.bar(dataset, len(lit), len(of_class), label)
-        grid, details = st.columns([2.7, 1], gap="medium")
-        with grid:
-            marked = everything and label is not None
-            rows = lit
-            if marked:
-                rows = choice_map.narrowed(made, scores, np.arange(*pictures.span(choice, label or 0)))
-            pictures.pictures(dataset, choice, rows, names=state.classes(scores), marked=marked, picked=picked)
-        with details:
-            choosing.spread(scores, choice, lit, label)
-            known = [] if picked is None else [*ranking.about(scores, picked), *choosing.about(choice, picked)]
-            browse.image_panel(dataset, picked, known)
-            choosing.class_table(scores, choice)
+        following(scores, dataset, made, config, label, everything and label is not None)
+
+
+@st.fragment(key=choosing.FOLLOWS)
+def following(
+    scores: Artifact, dataset: Artifact, made: Artifact | None, drawn: SelectConfig, label: int | None, whole: bool
+) -> None:
+    """What the recipe chooses: counts, microscope, map, pictures and details. `whole`: all of the class, too."""
+    choice, picked = recipes.choice_of(scores, choosing.as_it_stands(drawn)), state.picked_image()
+    if choice is None:
+        return
+    of_class = pictures.of_class(choice, label)
+    lit = choice_map.narrowed(made, scores, of_class)
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        choosing.counts(scores, choice)
+        choosing.keep(scores, choice)
+    scope, plan = st.columns([1.15, 1], gap="medium")
+    with scope:
+        microscope.microscope(choice, label, choosing.limits(choice), on_change=choosing.moved)
+        choosing.notes(choice)
+    with plan:
+        if made is None:
+            choice_map.offer(dataset)
+        else:
+            choice_map.chart(made, dataset, scores, lit, picked)
+            choice_map.bar(dataset, len(lit), len(of_class), label)
+    grid, details = st.columns([2.7, 1], gap="medium")
+    with grid:
+        rows = choice_map.narrowed(made, scores, np.arange(*pictures.span(choice, label))) if whole else lit
+        pictures.pictures(dataset, choice, rows, names=state.classes(scores), marked=whole, picked=picked)
+    with details:
+        choosing.spread(scores, choice, lit, label)
+        known = [] if picked is None else [*ranking.about(scores, picked), *choosing.about(choice, picked)]
+        browse.image_panel(dataset, picked, known)
+        choosing.class_table(scores, choice)
 
 
 choosing_live()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -10,7 +12,7 @@ from app import state
 from app.parts import ranking, words
 from app.parts.bins import bins
 from app.parts.microscope import usual_class
-from app.parts.recipes import TITLES, more_fields
+from app.parts.recipes import LABELS, TITLES, more_fields
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import recipe_of
 from d2c.errors import D2CError
@@ -18,6 +20,8 @@ from d2c.select import STRATEGIES, Choice, SelectConfig, select
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
 from d2c.select.why import why
+
+RECIPE, FOLLOWS = "recipe", "chosen_live"  # fragments: the recipe with all that follows, and what follows alone
 
 
 def recipe_fields(scores: Artifact) -> SelectConfig:
@@ -55,9 +59,32 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
                 help="Leaves out so many of the easiest",
             )
         if "seed" in uses:
-            seed = int(st.number_input("Seed", 0, value=begin.seed, key="seed", bind="query-params"))
-        more = more_fields(scores, str(strategy))
+            value = st.number_input("Seed", 0, value=begin.seed, key="seed", bind="query-params", on_change=follow)
+            seed = int(value)
+        more = more_fields(scores, str(strategy), follow)
     return SelectConfig(str(strategy), per_class, interval, offset, seed, **more)
+
+
+def follow() -> None:
+    """For the fields of a recipe, when one changes: draw anew what follows from them, and not the fields."""
+    st.rerun(FOLLOWS)
+
+
+def moved() -> None:
+    """For what changes the recipe from outside its fields: draw these anew, too."""
+    st.rerun(RECIPE)
+
+
+def as_it_stands(drawn: SelectConfig) -> SelectConfig:
+    """The recipe with the numbers that its fields have by now; `drawn` is what they had when they were drawn."""
+    fields = {"per_class": "per_class", "interval": "k", **{name: name for name in ("offset", "seed", *LABELS)}}
+    read = {"per_class", *STRATEGIES[drawn.strategy].uses}
+    now = {
+        name: type(getattr(drawn, name))(st.session_state[key])
+        for name, key in fields.items()
+        if name in read and st.session_state.get(key) is not None
+    }
+    return dataclasses.replace(drawn, **now)
 
 
 def limits(choice: Choice) -> dict[str, tuple[int, int]]:
@@ -242,7 +269,9 @@ def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | N
         st.session_state[key] = min(max(int(st.session_state[key]), low), high)
     if low >= high:
         return low
-    return int(st.slider(label, low, high, value=min(max(begin, low), high), key=key, bind="query-params", help=help))
+    value = min(max(begin, low), high)
+    asked = st.slider(label, low, high, value=value, key=key, bind="query-params", help=help, on_change=follow)
+    return int(asked)
 
 
 def ordinal(n: int) -> str:

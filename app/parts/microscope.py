@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,19 @@ _SCOPE = st.components.v2.component(
 )
 
 
-def microscope(choice: Choice, label: int | None, limits: Limits, *, key: str = "microscope") -> None:
+def microscope(
+    choice: Choice,
+    label: int | None,
+    limits: Limits,
+    *,
+    key: str = "microscope",
+    on_change: Callable[[], None] | None = None,
+) -> None:
     """Draw the class looked at, or one of usual size when all are.
 
     Under the interval rule its handles and sliders move ticks, bars and counts in the browser alone; when one is
     let go, the fields of the recipe (`k`, `offset`, `per_class` in the session, each within `limits`) take the
-    values. Another strategy's picks stand still.
+    values, and `on_change` is called. Another strategy's picks stand still.
     """
     view = shown_class(choice, label)
     config = choice.config
@@ -51,6 +59,8 @@ def microscope(choice: Choice, label: int | None, limits: Limits, *, key: str = 
 
     def tell() -> None:
         take(st.session_state[key].get("set"), limits, st.session_state)
+        if on_change is not None:
+            on_change()
 
     _SCOPE(key=key, data=data, on_set_change=tell)
 

@@ -25,8 +25,10 @@ def of_class(choice: Choice, label: int | None) -> np.ndarray:
     return np.sort(positions)
 
 
-def span(choice: Choice, label: int) -> tuple[int, int]:
-    """The first row of a class in the ranking, and the one after its last."""
+def span(choice: Choice, label: int | None) -> tuple[int, int]:
+    """The first row of a class in the ranking, and the one after its last; without a class of all."""
+    if label is None:
+        return 0, len(choice.ranking)
     first, end = np.searchsorted(choice.ranking.label, [label, label + 1])
     return int(first), int(end)
 

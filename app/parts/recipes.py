@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -43,7 +44,7 @@ LABELS = {
 MOST = 20_000  # images up to which a strategy that reads features follows the sliders
 
 
-def more_fields(scores: Artifact, strategy: str) -> dict[str, Any]:
+def more_fields(scores: Artifact, strategy: str, on_change: Callable[[], None] | None = None) -> dict[str, Any]:
     """The fields that only some strategies have, and the map whose features are read; all in the URL."""
     given: dict[str, Any] = {}
     for spec in options_of(SelectConfig):
@@ -58,6 +59,7 @@ def more_fields(scores: Artifact, strategy: str) -> dict[str, Any]:
                     key=spec.name,
                     bind="query-params",
                     help=spec.help,
+                    on_change=on_change,
                 )
             )
     if "features" in STRATEGIES[strategy].needs:
