@@ -13,16 +13,20 @@ export default function (component) {
   root.dataset.fit = data.fit
 
   const old = new Map([...root.children].map((node) => [node.dataset.id ?? node.dataset.group, node]))
+  const wanted = new Set(data.tiles.map(([id]) => String(id)))
+  const spare = [...old.values()].filter((node) => node.dataset.id && !wanted.has(node.dataset.id))
   const all = [] // tiles and the headings between them
   let last = ""
   const nodes = data.tiles.map(([id, src, caption, title, chosen, dimmed, group]) => {
     if (group !== last) all.push(heading(group, old))
     last = group
-    const node = old.get(String(id)) ?? make(id)
+    const node = old.get(String(id)) ?? again(spare.shift(), id, old) ?? make(id)
     old.delete(String(id))
     const image = node.querySelector("img")
-    if (image.getAttribute("src") !== src) image.src = src
-    image.alt = ""
+    if (image.getAttribute("src") !== src) {
+      node.classList.add("waiting") // what it still shows is another's picture
+      image.src = src
+    }
     node.querySelector(".caption").textContent = caption
     node.classList.toggle("chosen", chosen)
     node.classList.toggle("dimmed", dimmed)
@@ -63,20 +67,28 @@ function heading(group, old) {
   return node
 }
 
+// A tile that is no longer wanted, for another image: to make one anew takes longer.
+function again(node, id, old) {
+  if (!node) return undefined
+  old.delete(node.dataset.id)
+  node.dataset.id = id
+  return node
+}
+
 function make(id) {
   const node = document.createElement("button")
   node.type = "button"
   node.dataset.id = id
   node.setAttribute("role", "option")
   node.innerHTML =
-    "<span class='frame'><img loading='lazy' decoding='async'><span class='tick' aria-hidden='true'>check</span></span>" +
+    "<span class='frame'><img alt='' loading='lazy' decoding='async'><span class='tick' aria-hidden='true'>check</span></span>" +
     "<span class='caption'></span>"
   const image = node.querySelector("img")
   image.onload = () => {
-    node.classList.remove("broken")
+    node.classList.remove("broken", "waiting")
     node.classList.toggle("tiny", image.naturalWidth <= TINY)
   }
-  image.onerror = () => node.classList.add("broken")
+  image.onerror = () => { node.classList.add("broken"); node.classList.remove("waiting") }
   return node
 }
 
