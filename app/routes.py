@@ -34,6 +34,7 @@ def routes() -> list[BaseRoute]:
     """The routes beside Streamlit's own. They read the workspace that D2C_WORKSPACE names."""
     return [
         Route("/d2c/thumb/{dataset}/{sample_id:int}.webp", thumb),
+        Route("/d2c/thumbs/{dataset}.bin", thumbs),
         Route("/d2c/image/{dataset}/{sample_id:int}.webp", image),
         Route("/d2c/sprite/{dataset}.webp", mosaic),
         Route("/d2c/file/{kind}/{name}/{relative:path}", file),
@@ -52,6 +53,33 @@ def thumb(request: Request) -> Response:
     except (D2CError, LookupError):
         return Response("no such image", **_MISSING)
     return Response(picture, media_type="image/webp", headers=_caching(request, dataset))
+
+
+def thumbs(request: Request) -> Response:
+    """Many thumbnails in one answer: `ids` comma-separated, in their order; one that is not there has length 0.
+
+    uint32 how many, uint32 the length of each, then the WebP files one after the other. Little-endian.
+    """
+    dataset = _artifact("datasets", request.path_params["dataset"])
+    if dataset is None:
+        return Response("no such data set", **_MISSING)
+    try:
+        ids = [int(word) for word in request.query_params["ids"].split(",")]
+        if not 0 < len(ids) <= MOST_TILES:
+            raise ValueError
+        pictures = [_thumb_or_nothing(thumbnails(dataset), sample_id) for sample_id in ids]
+    except (D2CError, LookupError, ValueError):
+        return Response("no such images", **_MISSING)
+    numbers = [len(pictures), *map(len, pictures)]
+    content = b"".join([*(n.to_bytes(4, "little") for n in numbers), *pictures])
+    return Response(content, media_type="application/octet-stream", headers=_caching(request, dataset))
+
+
+def _thumb_or_nothing(stored: Thumbnails, sample_id: int) -> bytes:
+    try:
+        return stored.bytes(sample_id)
+    except D2CError:
+        return b""
 
 
 def image(request: Request) -> Response:

@@ -23,9 +23,9 @@ export default function (component) {
     const node = old.get(String(id)) ?? again(spare.shift(), id, old) ?? make(id)
     old.delete(String(id))
     const image = node.querySelector("img")
-    if (image.getAttribute("src") !== src) {
+    if (image.dataset.src !== src) {
       node.classList.add("waiting") // what it still shows is another's picture
-      image.src = src
+      paint(image, src)
     }
     node.querySelector(".caption").textContent = caption
     node.classList.toggle("chosen", chosen)

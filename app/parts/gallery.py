@@ -13,7 +13,7 @@ _GALLERY = st.components.v2.component(
     "d2c_gallery",
     html="<div class='gallery' role='listbox'></div>",
     css=(HERE / "gallery.css").read_text(),
-    js=(HERE / "gallery.js").read_text(),
+    js="\n".join((HERE / room).read_text() for room in ("gallery_pictures.js", "gallery.js")),
 )
 
 
