@@ -93,6 +93,7 @@ class Spread:
 MakeGenerator = Callable[[], np.random.Generator]
 Pick = Callable[[ClassView, SelectConfig, MakeGenerator], Picks]
 SpreadOut = Callable[[np.ndarray, SelectConfig], Spread]  # of the classes' sizes [C]
+Keys = Callable[[np.ndarray, SelectConfig], np.ndarray]  # of sample_id [N], all different: uint64 [N]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +101,8 @@ class Strategy:
     """A named rule and the options it reads beside the budget; the others do not change its result.
 
     `needs` names what it reads beside difficulty: "features", or "measures:<name>". A strategy that picks by rank
-    and class size alone gives `spread`, which equals `pick` in every class and costs no loop over them.
+    and class size alone gives `spread`, which equals `pick` in every class and costs no loop over them; one that takes
+    the smallest of keys that depend on sample_id and seed alone gives these as `keys`, to the same end.
     """
 
     name: str
@@ -108,6 +110,7 @@ class Strategy:
     uses: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     spread: SpreadOut | None = None
+    keys: Keys | None = None
 
     @property
     def summary(self) -> str:

@@ -71,6 +71,7 @@ class Ranking:
             ClassView(int(self.label[a]), self.sample_id[a:b], self.difficulty[a:b])
             for a, b in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True)
         ]
+        self._orders: dict[str, tuple[int, np.ndarray]] = {}  # by strategy: seed, rows by key
         self._take(features, measures)
 
     def __len__(self) -> int:
@@ -126,8 +127,9 @@ class Ranking:
         config = configure(SelectConfig, config, {})  # raises UsageError for what cannot be meant
         strategy = STRATEGIES[config.strategy]
         most = min(config.per_class, int(self.sizes.max())) * len(self.views)  # entries of a spread
-        if strategy.spread is not None and most <= 2 * len(self) + 2**20:  # not with one huge class and many tiny ones
-            spread = strategy.spread(self.sizes, config)
+        at_once = strategy.spread is not None or strategy.keys is not None
+        if at_once and most <= 2 * len(self) + 2**20:  # not with one huge class and many tiny ones
+            spread = strategy.spread(self.sizes, config) if strategy.spread is not None else self._drawn(config)
             ranks, positions = spread.ranks, self.starts[:-1] + spread.ranks
             if len(ranks) > self.sizes.min():  # row by row: every class's first pick, then every second …
                 there = np.arange(len(ranks))[:, None] < self.sizes
@@ -140,6 +142,29 @@ class Ranking:
         begins = np.cumsum([0, *(len(p.ranks) for p in picks[:-1])])
         ranks = np.concatenate([p.ranks for p in picks])[begins[which] + turn]
         return Choice(self, config, self.starts[which] + ranks, ranks, picks)
+
+    def _drawn(self, config: SelectConfig) -> Spread:
+        """The smallest keys of every class; the order by key is kept for another budget with the same seed."""
+        held = self._orders.get(config.strategy)
+        if held is None or held[0] != config.seed:
+            strategy = STRATEGIES[config.strategy]
+            assert strategy.keys is not None
+            keys = strategy.keys(self.sample_id, config)
+            held = self._orders[config.strategy] = (config.seed, by_key(keys, self.sizes, self.sample_id))
+        m = min(config.per_class, int(self.sizes.max()))
+        rows = np.minimum(self.starts[:-1] + np.arange(m)[:, None], len(self) - 1)
+        return Spread(held[1][rows] - self.starts[:-1])
+
+
+def by_key(keys: np.ndarray, sizes: np.ndarray, sample_id: np.ndarray) -> np.ndarray:
+    """Rows class by class, each class's by its keys (uint64 [N]), ties by sample_id; `sizes` [C] sum to N."""
+    classes = np.repeat(np.arange(len(sizes), dtype=np.uint64), sizes)
+    wide = np.uint64(len(sizes).bit_length())
+    both = (classes << (np.uint64(64) - wide)) | (keys >> wide)  # one sort of one number, the class before the key
+    order = np.argsort(both)
+    if bool((np.diff(both[order]) == 0).any()):  # keys alike in all bits that fitted: once in ten thousand tables
+        order = np.lexsort((sample_id, keys, classes))
+    return np.asarray(order, np.int64)
 
 
 def round_robin(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

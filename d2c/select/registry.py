@@ -15,7 +15,7 @@ from d2c.select.interval_diverse import interval_diverse
 from d2c.select.kcenter import kcenter
 from d2c.select.medium import medium, medium_spread
 from d2c.select.moderate import moderate
-from d2c.select.random import random
+from d2c.select.random import random, random_keys
 from d2c.select.semdedup import semdedup
 
 _STEPS = ("interval", "offset", "window")
@@ -24,7 +24,7 @@ STRATEGIES: dict[str, Strategy] = {
     s.name: s
     for s in (
         Strategy("interval", interval, uses=_STEPS, spread=interval_spread),
-        Strategy("random", random, uses=("seed",)),
+        Strategy("random", random, uses=("seed",), keys=random_keys),
         Strategy("easiest", easiest, spread=easiest_spread),
         Strategy("hardest", hardest, spread=hardest_spread),
         Strategy("medium", medium, spread=medium_spread),
