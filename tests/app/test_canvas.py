@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from d2c.explore.gaps import gaps
 from d2c.explore.lasso import points_in_polygon
 from d2c.explore.points import pack, points_of
 from d2c.explore.view import bits
@@ -96,3 +97,32 @@ def test_names_stand_where_their_class_is_densest() -> None:
     assert first == pytest.approx([655.35, 655.35], abs=1)
     assert second == pytest.approx([32768, 32768], abs=1)
     assert none is None
+
+
+def test_the_lit_rows_arrive_with_their_places_and_tints() -> None:
+    points, file = cloud(2000)
+    rows = np.unique(np.random.default_rng(1).integers(0, 2000, 60))
+    rows = np.unique([*rows, 0, 255, 256, 1999])
+    told = run(
+        "canvas_points.js",
+        UNPACK + "const tint = Uint8Array.from({ length: points.points }, (_, i) => i % 251);"
+        "const rows = ungap(given.gaps); const g = gathered(points, tint, rows);"
+        "return [[...rows], [...g.place], [...g.tint], [...g.flag], [...points.xy]]",
+        {"file": file, "gaps": base64.b64encode(gaps(rows)).decode()},
+    )
+    assert told[0] == rows.tolist()
+    assert told[1] == np.array(told[4]).reshape(-1, 2)[rows].ravel().tolist()
+    assert told[2] == (rows % 251).tolist()
+    assert told[3] == [1] * len(rows)
+    assert run("canvas_points.js", "return [...ungap('')]") == []
+
+
+def test_many_pictures_are_taken_apart() -> None:
+    files = [b"first", b"", bytes(range(256)) * 80]
+    content = b"".join(n.to_bytes(4, "little") for n in (3, *map(len, files))) + b"".join(files)
+    told = run(
+        "gallery_pictures.js",
+        "return unpack(Uint8Array.from(Buffer.from(given, 'base64')).buffer)",
+        base64.b64encode(content).decode(),
+    )
+    assert [base64.b64decode(text) for text in told] == files

@@ -57,6 +57,22 @@ def test_a_replaced_data_set_shows_its_new_pictures(client: TestClient, dataset:
     assert opened(after).size == (6, 6)
 
 
+def test_many_thumbnails_come_in_one_answer(client: TestClient, dataset: Artifact) -> None:
+    answer = client.get(f"/d2c/thumbs/shades.bin?v={dataset.fingerprint[:12]}&ids=3,99,0")
+    assert "immutable" in answer.headers["cache-control"]
+    count, *lengths = (int.from_bytes(answer.content[i : i + 4], "little") for i in range(0, 16, 4))
+    assert (count, lengths[1], len(answer.content)) == (3, 0, 16 + sum(lengths))
+    alone = [client.get(thumb(dataset, i)).content for i in (3, 0)]
+    assert answer.content[16:] == b"".join(alone)
+    assert client.get("/d2c/thumbs/shades.bin?ids=3").headers["cache-control"] == "no-cache"
+
+
+@pytest.mark.parametrize("query", ["", "?ids=", "?ids=x", "?ids=" + ",".join(map(str, range(601)))])
+def test_too_many_thumbnails_or_none_are_refused(client: TestClient, dataset: Artifact, query: str) -> None:
+    assert client.get(f"/d2c/thumbs/shades.bin{query}").status_code == 404
+    assert client.get("/d2c/thumbs/other.bin?ids=1").status_code == 404
+
+
 def test_a_sprite_holds_its_tiles(client: TestClient, dataset: Artifact) -> None:
     answer = client.get(sprite(dataset, [0, 1, 2, 3, 4], columns=3, tile=16))
     assert answer.status_code == 200

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,9 @@ from app.parts import choosing, microscope, recipes
 from d2c import jobs
 from d2c.artifacts import Artifact, Workspace
 from d2c.data import ingest
+from d2c.explore.gaps import rows_of_gaps
 from d2c.explore.map import map_
+from d2c.explore.view import written
 from d2c.select import STRATEGIES, SelectConfig, choose
 
 Page = Callable[..., AppTest]
@@ -30,6 +33,20 @@ def ids(test: AppTest) -> list[object]:
     return [tile[0] for tile in tiles(test)]
 
 
+def move(test: AppTest, key: str, value: object) -> AppTest:
+    """Move a slider of the recipe. What follows is drawn alone, which here leaves the rest out: then all of it."""
+    test.slider(key=key).set_value(value).run()
+    assert not test.exception
+    assert ids(test)  # the pictures are among what follows
+    return test.run()
+
+
+def lit(test: AppTest) -> list[int]:
+    """The rows that the map was given as lit."""
+    given = json.loads(next(c.proto for c in test.get("bidi_component") if c.proto.component_name == "d2c_canvas").json)
+    return rows_of_gaps(base64.b64decode(given["lit"][1])).tolist()
+
+
 def test_without_scores_it_leads_to_difficulty(page: Page, here: Workspace) -> None:
     assert page("select").button(key="no_scores_go")
 
@@ -37,14 +54,81 @@ def test_without_scores_it_leads_to_difficulty(page: Page, here: Workspace) -> N
 def test_moving_k_changes_counts_and_pictures_at_once(page: Page, scores: Artifact) -> None:
     test = page("select", per_class=3, k=1)
     assert ids(test) == [0, 1, 2, 6, 7, 8]
-    test.slider(key="k").set_value(2).run()
-    assert not test.exception
+    move(test, "k", 2)
     assert ids(test) == [0, 2, 4, 6, 8, 10]
     assert [t[2] for t in tiles(test)] == ["0", "2", "4"] * 2
-    test.slider(key="per_class").set_value(2).run()
+    move(test, "per_class", 2)
     assert ids(test) == [0, 2, 6, 8]
     assert any("4 of 12 chosen" in m.value for m in test.markdown)
-    assert list(test.dataframe[0].value["chosen"]) == [2, 2]
+
+
+def test_the_table_of_classes_is_made_when_it_is_opened(page: Page, scores: Artifact) -> None:
+    test = page("select", per_class=2, k=4)
+    assert not test.dataframe
+    test.session_state["by_class"] = True
+    test.run()
+    assert not test.exception
+    table = test.dataframe[0].value
+    assert list(table["chosen"]) == [2, 2]
+    assert list(table["k"]) == ["4", "4"]
+
+
+def test_the_histogram_is_of_what_is_chosen(page: Page, scores: Artifact) -> None:
+    def bins(**query: object) -> dict[str, Any]:
+        drawn = page("select", **query).get("bidi_component")
+        found: dict[str, Any] = json.loads(next(c.proto for c in drawn if c.proto.component_name == "d2c_bins").json)
+        return found
+
+    given = bins(per_class=2, k=2)
+    assert (sum(given["all"]), sum(given["chosen"])) == (12, 4)
+    assert given["alt"] == "Difficulty of 4 chosen images over all, all classes"
+    given = bins(per_class=2, k=2, **{"class": "light"})
+    assert (sum(given["all"]), sum(given["chosen"])) == (6, 2)
+
+
+def test_what_is_chosen_is_lit_on_the_map_and_follows_k(page: Page, scores: Artifact) -> None:
+    map_(scores.parent("datasets"), features="pixels", method="pca", neighbours=3, quiet=True)
+    test = page("select", per_class=2, k=2)
+    assert lit(test) == [0, 2, 6, 8]
+    move(test, "k", 5)
+    assert lit(test) == sorted(ids(test)) == [0, 5, 6, 11]
+    assert lit(page("select", per_class=2, k=2, **{"class": "light"})) == [6, 8]
+
+
+def test_a_lasso_narrows_map_and_pictures_and_a_chip_lets_go(page: Page, scores: Artifact) -> None:
+    made = map_(scores.parent("datasets"), features="pixels", method="pca", neighbours=3, quiet=True)
+    table = made.table("map.parquet")
+    at = table.loc[table["sample_id"] == 8]
+    x, y = float(at["x"].iloc[0]), float(at["y"].iloc[0])
+    square = ((x - 1e-3, y - 1e-3), (x + 1e-3, y - 1e-3), (x + 1e-3, y + 1e-3), (x - 1e-3, y + 1e-3))
+    test = page("select", per_class=2, k=2, lasso=written(square))
+    assert lit(test) == ids(test) == [8]
+    assert any("1 of 4" in m.value for m in test.markdown)
+    test.button(key="chip_lasso").click().run()
+    assert not test.exception
+    assert lit(test.run()) == [0, 2, 6, 8]
+    far = ((90.0, 90.0), (91.0, 90.0), (91.0, 91.0))
+    test = page("select", per_class=2, k=2, lasso=written(far))
+    assert lit(test) == []
+    assert any("No chosen image is inside the lasso" in c.value for c in test.caption)
+
+
+def test_a_click_on_the_map_picks_the_image_and_it_is_ringed(page: Page, scores: Artifact) -> None:
+    map_(scores.parent("datasets"), features="pixels", method="pca", neighbours=3, quiet=True)
+    test = page("select", per_class=2, k=2, image=9)
+    given = json.loads(next(c.proto for c in test.get("bidi_component") if c.proto.component_name == "d2c_canvas").json)
+    assert given["picked"] == 9
+
+
+def test_without_a_map_the_page_offers_one_and_shows_the_rest(page: Page, scores: Artifact) -> None:
+    test = page("select", per_class=2, k=2)
+    assert ids(test) == [0, 2, 6, 8]
+    test.button(key="make_map").click().run()
+    assert not test.exception
+    (job,) = jobs.jobs(scores.workspace)
+    assert job.argv[:2] == ("map", "datasets/shades")
+    test.run()
+    assert not [b for b in test.button if b.key == "make_map"]
 
 
 def test_the_whole_recipe_is_in_the_link(page: Page, scores: Artifact) -> None:
@@ -150,8 +234,7 @@ def test_the_microscope_shows_the_class_and_follows_the_fields(page: Page, score
     assert given["set"] == {"k": 2, "offset": 0, "per_class": 2}
     assert given["curve"]["at"] == list(range(6))
     assert given["sizes"] == [[6, 2]]
-    test.slider(key="k").set_value(3).run()
-    assert scope(test)["set"]["k"] == 3
+    assert scope(move(test, "k", 3))["set"]["k"] == 3
 
 
 def test_what_the_microscope_sends_sets_the_recipe(page: Page, scores: Artifact) -> None:
