@@ -112,7 +112,8 @@ function take(map) {
     map.signs[what] = sign
     return changed
   }
-  const dark = darkness(map.root)
+  const moved = data.lit && map.shown !== data.lit[0] && map.dark !== undefined // a slider did: the theme is as it was
+  const dark = (map.dark = moved ? map.dark : darkness(map.root))
   const own = coloured(points.counts, data.only)
   const tinted = fresh("tint", data.colour, own, data.level, data.colour === "chosen" && data.chosen)
   if (tinted) {

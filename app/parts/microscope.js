@@ -49,7 +49,9 @@ const ranksOf = (scope, set) => (scope.data.live ? intervalRanks(scope.data.n, s
 const same = (a, b) => a && b && FIELDS.every(([key]) => a[key] === b[key])
 
 function take(scope, data) {
-  const other = scope.data && scope.data.name !== data.name
+  const sign = JSON.stringify([data.name, data.curve])
+  const other = scope.data && scope.sign !== sign
+  scope.sign = sign
   scope.data = data
   const asked = data.set
   if (other) scope.was = null
@@ -70,7 +72,7 @@ function take(scope, data) {
   scope.top = scope.low + 1.12 * (scope.top - scope.low) || scope.low + 1
   const every = Array.from({ length: data.n }, (_, rank) => rank)
   scope.every = binned(data.curve, every, scope.low, scope.top, BINS)
-  outline(scope)
+  if (other || !scope.width) outline(scope) // it asks how wide it is, for which the browser lays out the page
   draw(scope)
 }
 

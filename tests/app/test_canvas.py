@@ -100,7 +100,7 @@ def test_names_stand_where_their_class_is_densest() -> None:
 
 
 def test_the_lit_rows_arrive_with_their_places_and_tints() -> None:
-    points, file = cloud(2000)
+    _, file = cloud(2000)
     rows = np.unique(np.random.default_rng(1).integers(0, 2000, 60))
     rows = np.unique([*rows, 0, 255, 256, 1999])
     told = run(
