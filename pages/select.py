@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import streamlit as st
 
 from app import state
@@ -88,7 +87,7 @@ def following(
             choice_map.bar(dataset, len(lit), len(of_class), label)
     grid, details = st.columns([2.7, 1], gap="medium")
     with grid:
-        rows = choice_map.narrowed(made, scores, np.arange(*pictures.span(choice, label))) if whole else lit
+        rows = choice_map.narrowed(made, scores, pictures.whole_class(choice, label)) if whole else lit
         pictures.pictures(dataset, choice, rows, names=state.classes(scores), marked=whole, picked=picked)
     with details:
         choosing.spread(scores, choice, lit, label)

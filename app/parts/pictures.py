@@ -25,6 +25,11 @@ def of_class(choice: Choice, label: int | None) -> np.ndarray:
     return np.sort(positions)
 
 
+def whole_class(choice: Choice, label: int | None) -> np.ndarray:
+    """All rows of a class in the ranking, chosen or not."""
+    return np.arange(*span(choice, label))
+
+
 def span(choice: Choice, label: int | None) -> tuple[int, int]:
     """The first row of a class in the ranking, and the one after its last; without a class of all."""
     if label is None:
