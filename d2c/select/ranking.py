@@ -13,6 +13,7 @@ import numpy as np
 from d2c.config import configure
 from d2c.errors import D2CError
 from d2c.select.base import ClassView, Picks, SelectConfig, Spread
+from d2c.select.edits import Edits, edit
 from d2c.select.registry import STRATEGIES
 from d2c.select.rows import gather, missing
 
@@ -121,9 +122,28 @@ class Ranking:
         except D2CError as problem:
             raise D2CError(f"{config.strategy} in class {self.name(view.label)}: {problem}") from None
 
+    @cached_property
+    def _by_id(self) -> np.ndarray:
+        return np.argsort(self.sample_id, kind="stable")
+
+    def find(self, sample_ids: np.ndarray) -> np.ndarray:
+        """The positions of images [n] int64, −1 of those that are not here. Sorts the ids once, at the first call."""
+        at = np.searchsorted(self.sample_id, sample_ids, sorter=self._by_id)
+        rows = self._by_id[np.minimum(at, len(self) - 1)]
+        return np.where(self.sample_id[rows] == sample_ids, rows, -1)
+
     def choose(self, config: SelectConfig) -> Choice:
         """Pick in every class. See `choose`. Raises D2CError where what the strategy needs is not here."""
         config = configure(SelectConfig, config, {})  # raises UsageError for what cannot be meant
+        choice = self._pick_all(config)
+        if not (config.pin or config.exclude):
+            return choice
+        edits = edit(self, choice.positions, config.pin, config.exclude)
+        positions = edits.slots[edits.kept]
+        begins = self.starts[np.searchsorted(self.starts, positions, side="right") - 1]
+        return dataclasses.replace(choice, positions=positions, ranks=positions - begins, edits=edits)
+
+    def _pick_all(self, config: SelectConfig) -> Choice:
         strategy = STRATEGIES[config.strategy]
         most = min(config.per_class, int(self.sizes.max())) * len(self.views)  # entries of a spread
         if strategy.spread is not None and most <= 2 * len(self) + 2**20:  # not with one huge class and many tiny ones
@@ -159,6 +179,7 @@ class Choice:
     positions: np.ndarray  # (M,) rows of `ranking`
     ranks: np.ndarray  # (M,) rank within the class, 0 = easiest
     _found: Spread | list[Picks]
+    edits: Edits | None = None  # where images are pinned or excluded
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -190,8 +211,6 @@ class Choice:
         """sample_id int64, label int32, rank int32, difficulty float32, order int32, reason: by order."""
         import pandas as pd  # half a second to import: not before somebody wants a table
 
-        which, turn = round_robin(np.minimum(self.ranking.sizes, self.config.per_class))
-        pairs = zip(which.tolist(), turn.tolist(), strict=True)
         return pd.DataFrame(
             {
                 "sample_id": self.sample_id,
@@ -199,9 +218,33 @@ class Choice:
                 "rank": self.ranks.astype(np.int32),
                 "difficulty": self.difficulty,
                 "order": np.arange(len(self), dtype=np.int32),
-                "reason": [self._picks[c].reason(j) for c, j in pairs],
+                "reason": self._reasons,
             }
         )
+
+    @property
+    def _reasons(self) -> list[str]:
+        which, turn = round_robin(np.minimum(self.ranking.sizes, self.config.per_class))
+        reasons = [self._picks[c].reason(j) for c, j in zip(which.tolist(), turn.tolist(), strict=True)]
+        if self.edits is None:
+            return reasons
+        return [self.edits.reasons.get(s) or reasons[s] for s in self.edits.kept.tolist()]
+
+    def reason(self, sample_id: int) -> str:
+        """Why an image is chosen, empty when it is not; looks at its class alone."""
+        position = int(self.ranking.find(np.array([sample_id]))[0])
+        slots = self.positions if self.edits is None else self.edits.slots
+        found = np.flatnonzero(slots == position).tolist()
+        if position < 0 or not found:
+            return ""
+        slot = found[0]
+        if self.edits is not None and slot in self.edits.reasons:
+            return self.edits.reasons[slot]
+        base = (self.positions if self.edits is None else self.edits.base)[:slot]
+        index = int(np.searchsorted(self.ranking.starts, position, side="right")) - 1
+        turn = np.count_nonzero((base >= self.ranking.starts[index]) & (base < self.ranking.starts[index + 1]))
+        found_here = self._found[index] if isinstance(self._found, list) else self.ranking.pick(index, self.config)
+        return found_here.reason(int(turn))
 
     @cached_property
     def k_by_class(self) -> dict[int, int]:
@@ -217,6 +260,10 @@ class Choice:
         small = np.flatnonzero(self.ranking.sizes < config.per_class)
         short = {self.ranking.views[i].label: int(self.ranking.sizes[i]) for i in small}
         lines += self._say(f"all {{}} images taken, fewer than the {config.per_class} asked for,", short)
+        if self.edits is not None:
+            lines += self._say("{} excluded with no image left in their place", self.edits.short)
+            lines += self._say("{} pinned beyond the budget", self.edits.over)
+            lines += self.edits.warnings
         return lines
 
     def _lowered(self, field: str) -> dict[int, int]:
