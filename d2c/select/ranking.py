@@ -230,21 +230,9 @@ class Choice:
             return reasons
         return [self.edits.reasons.get(s) or reasons[s] for s in self.edits.kept.tolist()]
 
-    def reason(self, sample_id: int) -> str:
-        """Why an image is chosen, empty when it is not; looks at its class alone."""
-        position = int(self.ranking.find(np.array([sample_id]))[0])
-        slots = self.positions if self.edits is None else self.edits.slots
-        found = np.flatnonzero(slots == position).tolist()
-        if position < 0 or not found:
-            return ""
-        slot = found[0]
-        if self.edits is not None and slot in self.edits.reasons:
-            return self.edits.reasons[slot]
-        base = (self.positions if self.edits is None else self.edits.base)[:slot]
-        index = int(np.searchsorted(self.ranking.starts, position, side="right")) - 1
-        turn = np.count_nonzero((base >= self.ranking.starts[index]) & (base < self.ranking.starts[index + 1]))
-        found_here = self._found[index] if isinstance(self._found, list) else self.ranking.pick(index, self.config)
-        return found_here.reason(int(turn))
+    def picks_of(self, index: int) -> Picks:
+        """What the strategy picked in the class at a place of `ranking.views`, before edits; no other is looked at."""
+        return self._found[index] if isinstance(self._found, list) else self.ranking.pick(index, self.config)
 
     @cached_property
     def k_by_class(self) -> dict[int, int]:

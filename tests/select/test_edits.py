@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from d2c.errors import UsageError
 from d2c.select import STRATEGIES, Choice, Ranking, SelectConfig, choose
 from d2c.select.edits import canonical, ids_of, text_of
+from d2c.select.why import standing
 
 MakeScores = Callable[..., pd.DataFrame]
 
@@ -60,10 +61,18 @@ def test_it_is_the_rule(make_scores: MakeScores, case: Any, strategy: str) -> No
     assert not set(exclude) & set(wanted)
     assert len(set(wanted)) == len(wanted)
     told = edited.table.set_index("sample_id")
+    labels = dict(zip(table["sample_id"], table["label"], strict=True))
     views = {view.label: view.sample_id.tolist() for view in edited.ranking.views}
     assert [views[row.label].index(i) for i, row in told.iterrows()] == told["rank"].tolist()
     for image in there:
-        assert edited.reason(image) == (told["reason"].get(image) or "")
+        stands = standing(edited, image)
+        assert stands is not None
+        assert stands.reason == told["reason"].get(image, "")
+        assert (stands.pinned, stands.excluded) == (image in pin, image in exclude)
+        assert stands.swapped == (image in base.sample_id and image not in wanted)
+        if not stands.reason and any(i in wanted for i in views[labels[image]]):
+            assert stands.instead in wanted
+            assert views[labels[image]].index(stands.instead) == stands.instead_rank
 
 
 @given(cases(), st.data())
@@ -115,8 +124,26 @@ def test_it_says_why() -> None:
     }
     assert choice.edits is not None
     assert choice.edits.instead == {3: 4, 4: 5}
-    assert example(exclude="3").reason(4) == "in place of image 3, which is excluded"
+    said = standing(example(exclude="3"), 4)
+    assert said is not None
+    assert said.reason == "in place of image 3, which is excluded"
     assert choice.warnings == []
+
+
+def test_it_says_why_not() -> None:
+    def told(sample_id: int, **options: Any) -> tuple[Any, ...]:
+        found = standing(example(**options), sample_id)
+        assert found is not None
+        assert not found.reason
+        return found.swapped, found.instead, found.instead_rank, found.interval, found.offset
+
+    assert told(4) == (False, 3, 3, 2, 1)
+    assert told(3, exclude="3") == (True, 4, 4, None, None)
+    assert told(4, pin="5", exclude="3") == (False, 5, 5, 2, 1)
+    assert told(6, pin="5") == (True, 5, 5, None, None)
+    assert told(4, strategy="hardest") == (False, 7, 7, None, None)
+    assert told(4, exclude="4") == (False, 3, 3, None, None)
+    assert standing(example(), 99) is None
 
 
 def test_what_is_not_as_asked_is_said() -> None:
@@ -126,7 +153,7 @@ def test_what_is_not_as_asked_is_said() -> None:
         "1 pinned beyond the budget in 1 class: only",
         "2 pinned or excluded images are not in the scores: 77, 88",
     ]
-    assert choice.reason(8) == "pinned by hand, beyond the budget"
+    assert choice.table["reason"].iloc[-1] == "pinned by hand, beyond the budget"
     choice = example(per_class=9, interval=1, exclude="0,1,9")
     assert choice.sample_id.tolist() == [2, 3, 4, 5, 6, 7, 8]
     assert choice.warnings[-1] == "2 excluded with no image left in their place in 1 class: only"
