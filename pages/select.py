@@ -5,7 +5,21 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import attaching, browse, cards, choosing, exporting, jobs, microscope, ranking, recipes, scorers, words
+from app.parts import (
+    attaching,
+    browse,
+    cards,
+    choosing,
+    details,
+    editing,
+    exporting,
+    jobs,
+    microscope,
+    recipes,
+    scorers,
+    showing,
+    words,
+)
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
@@ -32,15 +46,14 @@ def choosing_live() -> None:
         if dataset is None:
             st.warning(words.plain(gone[:1].upper() + gone[1:]), icon=":material/warning:")
             return
-        config = choosing.recipe_fields(scores)
+        config = editing.edited(scores, choosing.recipe_fields(scores))
         st.divider()
         label = browse.class_box(dataset, label="Look at class")
         everything = st.toggle(
             "Show what is not chosen",
             key="everything",
             bind="query-params",
-            disabled=label is None,
-            help="Dimmed beside the chosen ones; look at one class for this",
+            help="Dimmed beside the chosen ones; what is excluded is crossed out",
         )
     with middle:
         choice, picked = recipes.choice_of(scores, config), state.picked_image()
@@ -57,12 +70,12 @@ def choosing_live() -> None:
             choosing.spread(scores, choice, label)
         with table:
             choosing.class_table(scores, choice)
-        grid, details = st.columns([3, 1], gap="medium")
+        grid, right = st.columns([3, 1], gap="medium")
         with grid:
-            choosing.pictures(dataset, scores, choice, label, everything=everything, picked=picked)
-        with details:
-            known = [] if picked is None else [*ranking.about(scores, picked), *choosing.about(choice, picked)]
-            browse.image_panel(dataset, picked, known)
+            editing.toolbar(choice, editing.selected())
+            showing.pictures(dataset, choice, label, everything=everything, picked=picked)
+        with right:
+            details.panel(dataset, scores, choice, picked)
 
 
 choosing_live()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import pandas as pd
 import streamlit as st
 
 from app import state
 from app.parts import charts, ranking, words
-from app.parts.gallery import Tile, gallery
 from app.parts.recipes import TITLES, more_fields
-from app.places import thumb
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import recipe_of
 from d2c.errors import D2CError
@@ -20,10 +15,6 @@ from d2c.explore import aggregates
 from d2c.select import STRATEGIES, Choice, SelectConfig, select
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
-from d2c.select.why import why
-
-TILES = 240  # pictures on a page
-HIGH = 620  # px; longer galleries scroll, so that what follows stays in reach
 
 
 def recipe_fields(scores: Artifact) -> SelectConfig:
@@ -160,29 +151,6 @@ def class_table(scores: Artifact, choice: Choice) -> None:
     )
 
 
-def pictures(
-    dataset: Artifact, scores: Artifact, choice: Choice, label: int | None, *, everything: bool, picked: int | None
-) -> None:
-    """The chosen images by class, easiest first, with their ranks; of one class also those not chosen, dimmed."""
-    labels = [view.label for view in choice.ranking.views] if label is None else [label]
-    if label is not None and everything:
-        tiles = _whole_class(dataset, choice, label)
-        pages = max(1, -(-len(tiles) // TILES))
-        here = _page(pages)
-        tiles = tiles[(here - 1) * TILES : here * TILES]
-    else:
-        at_once = max(1, TILES // max(choice.config.per_class, 1)) if label is None else 1
-        pages = max(1, -(-len(labels) // at_once))
-        here = _page(pages)
-        tiles = _chosen(dataset, choice, labels[(here - 1) * at_once : here * at_once], state.classes(scores))
-    st.caption("Below each image stands its rank within its class: 0 is the easiest.")
-    with st.container(height=HIGH if len(tiles) > 60 else "content", border=False):
-        gallery(tiles, key="chosen", label="Chosen images by class", size=54, picked=picked, on_pick=state.pick_image)
-    if pages > 1:
-        with st.container(horizontal_alignment="center"):
-            st.pagination(pages, key="chosen_page", bind="query-params")
-
-
 def keep(scores: Artifact, choice: Choice) -> None:
     """The button that makes an artifact of the choice, or where it is kept already."""
     config = relevant(choice.config)
@@ -207,70 +175,6 @@ def keep(scores: Artifact, choice: Choice) -> None:
         state.look_at(kept)
         st.toast(f"Kept as {words.plain(kept.name)}", icon=":material/bookmark_added:")
         st.rerun()
-
-
-def about(choice: Choice, sample_id: int) -> list[tuple[str, str]]:
-    """Whether an image is chosen and why, as a name and a value."""
-    table = choice.table
-    row = table.loc[table["sample_id"] == sample_id]
-    if len(row):
-        return [("Chosen", f"Yes, {row.iloc[0]['reason']}")]
-    return [("Chosen", "No"), *_why_not(choice, sample_id)]
-
-
-def _why_not(choice: Choice, sample_id: int) -> list[tuple[str, str]]:
-    """The pick that took an image's slot, and the smallest change that would take it."""
-    row = np.flatnonzero(choice.ranking.sample_id == sample_id)
-    if choice.config.strategy != "interval" or not len(row):
-        return []
-    at = int(np.searchsorted(choice.ranking.starts, row[0], side="right")) - 1
-    view, rank = choice.ranking.views[at], int(row[0] - choice.ranking.starts[at])
-    found = why(rank, len(view), choice.config)
-    ways = [
-        f"{name} {value:,} instead of {asked:,}"
-        for name, value, asked in (
-            ("k", found.interval, choice.config.interval),
-            ("offset", found.offset, choice.config.offset),
-        )
-        if value is not None
-    ]
-    return [
-        ("Its slot has", f"rank {found.instead:,}, image {view.sample_id[found.instead]}"),
-        ("Taken by", " or ".join(ways) or "no other k or offset alone"),
-    ]
-
-
-def _chosen(dataset: Artifact, choice: Choice, labels: Sequence[int], names: Sequence[str]) -> list[Tile]:
-    order = np.lexsort((choice.ranks, choice.label))
-    table = pd.DataFrame({"id": choice.sample_id, "label": choice.label, "rank": choice.ranks}).iloc[order]
-    table = table[table["label"].isin(labels)]
-    many = table["label"].value_counts()
-    return [
-        Tile(
-            int(row.id),
-            thumb(dataset, int(row.id)),
-            f"{row.rank:,}",
-            f"Image {row.id}, class {names[row.label]}, rank {row.rank}",
-            group=f"{names[row.label]} · {words.many(int(many[row.label]), 'image')}",
-        )
-        for row in table.itertuples()
-    ]
-
-
-def _whole_class(dataset: Artifact, choice: Choice, label: int) -> list[Tile]:
-    view = next(view for view in choice.ranking.views if view.label == label)
-    chosen = set(choice.ranks[choice.label == label].tolist())
-    return [
-        Tile(int(i), thumb(dataset, int(i)), f"{rank:,}", f"Image {i}, rank {rank}", rank in chosen, rank not in chosen)
-        for rank, i in enumerate(view.sample_id.tolist())
-    ]
-
-
-def _page(pages: int) -> int:
-    here = min(max(int(st.session_state.get("chosen_page") or 1), 1), pages)
-    if st.session_state.get("chosen_page", here) != here:
-        st.session_state["chosen_page"] = here
-    return here
 
 
 def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | None = None) -> int:

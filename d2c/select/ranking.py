@@ -136,12 +136,7 @@ class Ranking:
         """Pick in every class. See `choose`. Raises D2CError where what the strategy needs is not here."""
         config = configure(SelectConfig, config, {})  # raises UsageError for what cannot be meant
         choice = self._pick_all(config)
-        if not (config.pin or config.exclude):
-            return choice
-        edits = edit(self, choice.positions, config.pin, config.exclude)
-        positions = edits.slots[edits.kept]
-        begins = self.starts[np.searchsorted(self.starts, positions, side="right") - 1]
-        return dataclasses.replace(choice, positions=positions, ranks=positions - begins, edits=edits)
+        return choice.edited(config.pin, config.exclude) if config.pin or config.exclude else choice
 
     def _pick_all(self, config: SelectConfig) -> Choice:
         strategy = STRATEGIES[config.strategy]
@@ -190,6 +185,16 @@ class Choice:
         if isinstance(self._found, list):
             return self._found
         return [self.ranking.pick(i, self.config) for i in range(len(self.ranking.views))]
+
+    def edited(self, pin: str = "", exclude: str = "") -> Choice:
+        """The same choice with these edits in place of any others; the strategy is not asked again."""
+        config = dataclasses.replace(self.config, pin=pin, exclude=exclude)
+        base = self.positions if self.edits is None else self.edits.base
+        edits = edit(self.ranking, base, pin, exclude) if pin or exclude else None
+        positions = base if edits is None else edits.slots[edits.kept]
+        starts = self.ranking.starts
+        ranks = positions - starts[np.searchsorted(starts, positions, side="right") - 1]
+        return dataclasses.replace(self, config=config, positions=positions, ranks=ranks, edits=edits)
 
     @property
     def sample_id(self) -> np.ndarray:

@@ -106,6 +106,11 @@ def test_every_strategy_takes_edits(make_scores: MakeScores, seen: Any, strategy
     whole = dict(zip(base.sample_id, base.table["reason"], strict=True))
     assert {i: r for i, r in unsaid.items() if "pinned" not in r} == {i: whole[i] for i in unsaid}
     assert edited.warnings == base.warnings
+    for choice in (base, edited):
+        again = choice.edited(str(into), str(out))
+        assert again.config == edited.config
+        assert again.table.equals(edited.table)
+    assert edited.edited().table.equals(base.table)
 
 
 def example(**options: Any) -> Choice:
