@@ -3,6 +3,7 @@
 
 const TINY = 48 // px: originals at most this wide are shown with their pixels
 const POOL = 600 // tiles that wait to be shown again
+const TIMING = "d2c gallery" // what the last run took, for who looks at the browser's timings
 const REST = 150 // ms without another key before a selection is told
 const MOVES = /^(Arrow|Home$|End$)/
 const SIGNS = { pinned: "keep", excluded: "block" }
@@ -23,7 +24,7 @@ export default function (component) {
   const root = parentElement.querySelector(".gallery")
   if (!root || !data) return
   const me = (root.d2c ??= { pool: new Map(), selection: { ids: [], base: [], anchor: null }, sent: 0, timer: 0 })
-  const many = data.selected !== null
+  const many = data.selected !== null, began = performance.now()
 
   root.setAttribute("aria-label", data.label)
   root.setAttribute("aria-multiselectable", String(many))
@@ -71,6 +72,9 @@ export default function (component) {
   const entry = nodes[place] ?? nodes.find((node) => node.d2c.id === data.picked) ?? nodes[0]
   nodes.forEach((node) => { node.tabIndex = node === entry ? 0 : -1 })
   if (place >= 0 && !stay.has(lost)) (nodes[place] ?? nodes.at(-1))?.focus({ preventScroll: true })
+
+  performance.clearMeasures(TIMING)
+  performance.measure(TIMING, { start: began })
 
   const select = (how, id, now) => {
     me.selection = selectedAfter(me.selection, how, id, ids)
