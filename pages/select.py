@@ -73,7 +73,8 @@ def choosing_live() -> None:
         grid, right = st.columns([3, 1], gap="medium")
         with grid:
             editing.toolbar(choice, editing.selected())
-            showing.pictures(dataset, choice, label, everything=everything, picked=picked)
+            rows = showing.rows_of(choice, label, everything=everything)
+            showing.pictures(dataset, choice, rows, marked=everything, picked=picked)
         with right:
             details.panel(dataset, scores, choice, picked)
 

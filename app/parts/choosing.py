@@ -75,7 +75,8 @@ def suggested(sizes: np.ndarray) -> int:
 
 
 def rule(choice: Choice) -> str:
-    """What the recipe does within a class, in one plain sentence."""
+    """What the recipe does within a class, edits aside, in one plain sentence."""
+    choice = choice.edited()
     config = choice.config
     size = int(np.median(np.diff(choice.ranking.starts)))
     m = min(config.per_class, size)

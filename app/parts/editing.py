@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import streamlit as st
 
@@ -96,8 +96,11 @@ def select(ids: Sequence[int]) -> None:
     st.session_state[_SELECTED] = list(ids)
 
 
-def toolbar(choice: Choice, chosen: Sequence[int]) -> None:
-    """The order of the pictures, undo and redo; what can be done to the selected ones; the edits, as chips."""
+def toolbar(choice: Choice, chosen: Sequence[int], moved: Callable[[], None] | None = None) -> None:
+    """The order of the pictures, undo and redo; what can be done to the selected ones; the edits, as chips.
+
+    `moved` is called when undo or redo changed the recipe, where its fields are not drawn with what follows.
+    """
     pinned, excluded = held()
     ids = set(chosen)
     with st.container(
@@ -105,7 +108,7 @@ def toolbar(choice: Choice, chosen: Sequence[int]) -> None:
     ):
         order()
         with st.container(horizontal=True, gap="small", width="content", key="undoing"):
-            undo.buttons()
+            undo.buttons(moved)
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="toolbar"):
         colour = "blue" if ids else "gray"
         st.badge(f"{len(ids):,} selected", icon=":material/check_box:", color=colour, width="content")

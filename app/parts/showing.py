@@ -16,33 +16,27 @@ TILES = 120  # pictures on a page, at most
 HIGH = 620  # px; longer galleries scroll, so that what follows stays in reach
 
 
-def pictures(
-    dataset: Artifact,
-    choice: Choice,
-    label: int | None,
-    *,
-    everything: bool,
-    picked: int | None,
-    within: np.ndarray | None = None,
-) -> None:
-    """A page of the chosen images, or of all with those not chosen dimmed; the excluded ones are crossed out.
+def pictures(dataset: Artifact, choice: Choice, rows: np.ndarray, *, marked: bool, picked: int | None) -> None:
+    """One page of these rows of the ranking, which ascend, in the order that the switch above says.
 
-    `within` [N] bool narrows them, by rows of the ranking.
+    `marked`: those that are not chosen are among them, dimmed; the chosen carry a tick.
     """
-    order = st.session_state.get("order") or "class"  # the switch is in the toolbar
-    positions = shown(choice, label, everything=everything, order=order, within=within)
-    if not len(positions):
+    if not len(rows):
         st.caption("No image is inside all of this. Take a filter away, or draw round some points.")
         return
-    size = page_size(choice, everything=everything, order=order)
-    pages = -(-len(positions) // size)
+    order = str(st.session_state.get("order") or "class")  # the switch is in the toolbar
+    rows = ordered(choice, rows, order)
+    size = page_size(choice.config.per_class, whole=not marked and order == "class")
+    pages = -(-len(rows) // size)
     here = _page(pages)
-    tiles = tiles_of(dataset, choice, positions, slice((here - 1) * size, here * size), order=order, ticks=everything)
+    tiles = tiles_of(
+        dataset, choice, rows, slice((here - 1) * size, here * size), marked=marked, heads=order == "class"
+    )
     with st.container(height=HIGH if len(tiles) > 60 else "content", border=False):
         gallery(
             tiles,
             key="chosen",
-            label=f"{'All' if everything else 'Chosen'} images {editing.ORDERS[order].lower()}",
+            label=f"{'All' if marked else 'Chosen'} images {editing.ORDERS[order].lower()}",
             size=62 if int(choice.ranking.sizes.max()) < 1000 else 80,
             picked=picked,
             on_pick=state.pick_image,
@@ -59,91 +53,75 @@ def pictures(
             st.pagination(pages, key="chosen_page", bind="query-params")
 
 
-def shown(
-    choice: Choice,
-    label: int | None,
-    *,
-    everything: bool = False,
-    order: str = "class",
-    within: np.ndarray | None = None,
-) -> np.ndarray:
-    """Rows of the ranking that are shown, in their order [M].
-
-    `order` is class (easy to hard within each), rank (across classes, of one rank the easier image first) or
-    difficulty.
-    """
-    ranking = choice.ranking
+def rows_of(choice: Choice, label: int | None, *, everything: bool = False) -> np.ndarray:
+    """Rows of the ranking that are chosen, or all, of one class or of all: ascending, so easy to hard by class."""
+    first, end = span(choice, label)
     if everything:
-        begin, end = _span(choice, label)
-        positions = np.arange(begin, end)
-    else:
-        positions = np.sort(choice.positions)  # the ranking is sorted by class and difficulty
-        if label is not None:
-            begin, end = np.searchsorted(positions, _span(choice, label))
-            positions = positions[begin:end]
-    if within is not None:
-        positions = positions[within[positions]]
+        return np.arange(first, end)
+    rows = np.sort(choice.positions)
+    return rows if label is None else rows[slice(*np.searchsorted(rows, (first, end)))]
+
+
+def ordered(choice: Choice, rows: np.ndarray, order: str) -> np.ndarray:
+    """Ascending rows by class, by rank across classes (of one rank the easier first), or by difficulty."""
     if order == "class":
-        return positions
-    keys = (positions, ranking.difficulty[positions])
-    return positions[np.lexsort(keys if order == "difficulty" else (*keys, _ranks(choice, positions)))]
+        return rows
+    keys = (rows, choice.ranking.difficulty[rows])
+    return rows[np.lexsort(keys if order == "difficulty" else (*keys, _ranks(choice, rows)))]
 
 
-def page_size(choice: Choice, *, everything: bool, order: str) -> int:
-    """Pictures on a page: whole classes as far as they fit."""
-    m = choice.config.per_class
-    return TILES if everything or order != "class" or m > TILES else TILES // m * m
+def page_size(per_class: int, *, whole: bool) -> int:
+    """Pictures on a page; `whole`: of whole classes, as far as they fit."""
+    return TILES // per_class * per_class if whole and per_class <= TILES else TILES
 
 
 def tiles_of(
-    dataset: Artifact, choice: Choice, positions: np.ndarray, part: slice, *, order: str = "class", ticks: bool = False
+    dataset: Artifact, choice: Choice, rows: np.ndarray, part: slice, *, marked: bool = False, heads: bool = False
 ) -> list[Tile]:
-    """The tiles of a part of the positions shown; by class with headings that say how many of it are shown."""
-    ranking, names = choice.ranking, state.classes(dataset)
-    rows = positions[part]
-    taken = np.isin(rows, choice.positions)
+    """The tiles of a part of the rows; `heads`: these ascend, and each class has a heading that says how many."""
+    ranking, names, here = choice.ranking, state.classes(dataset), rows[part]
+    taken = np.isin(here, choice.positions) if marked else np.ones(len(here), bool)
     pinned, excluded = editing.held()
-    labels, ranks = ranking.label[rows], _ranks(choice, rows)
-    heads = {}
-    if order == "class":
-        for label in np.unique(labels).tolist():
-            begin, end = np.searchsorted(positions, _span(choice, label))
-            heads[label] = f"{names[label]} · {words.many(int(end - begin), 'image')}"
+    labels, ranks = ranking.label[here], _ranks(choice, here)
+    groups: dict[int, str] = {}
+    for label in np.unique(labels).tolist() if heads else ():
+        first, end = np.searchsorted(rows, span(choice, label))
+        groups[label] = f"{names[label]} · {words.many(int(end - first), 'image')}"
     return [
         Tile(
             sample_id,
             thumb(dataset, sample_id),
             f"{rank:,}",
             f"Image {sample_id}, class {names[label]}, rank {rank}, difficulty {words.number(difficulty)}",
-            chosen=ticks and is_taken,
+            chosen=marked and is_taken,
             dimmed=not is_taken,
-            group=heads.get(label, ""),
+            group=groups.get(label, ""),
             pinned=sample_id in pinned,
             excluded=sample_id in excluded,
             note=f"{difficulty:.3g}",
         )
         for sample_id, label, rank, difficulty, is_taken in zip(
-            ranking.sample_id[rows].tolist(),
+            ranking.sample_id[here].tolist(),
             labels.tolist(),
             ranks.tolist(),
-            ranking.difficulty[rows].tolist(),
+            ranking.difficulty[here].tolist(),
             taken.tolist(),
             strict=True,
         )
     ]
 
 
-def _span(choice: Choice, label: int | None) -> tuple[int, int]:
-    """Where a class begins and ends in the ranking; the whole of it without one."""
+def span(choice: Choice, label: int | None) -> tuple[int, int]:
+    """The first row of a class in the ranking, and the one after its last; without a class of all."""
     if label is None:
         return 0, len(choice.ranking)
     begin, end = np.searchsorted(choice.ranking.label, (label, label + 1)).tolist()
     return begin, end
 
 
-def _ranks(choice: Choice, positions: np.ndarray) -> np.ndarray:
+def _ranks(choice: Choice, rows: np.ndarray) -> np.ndarray:
     starts = choice.ranking.starts
-    ranks: np.ndarray = positions - starts[np.searchsorted(starts, positions, side="right") - 1]
+    ranks: np.ndarray = rows - starts[np.searchsorted(starts, rows, side="right") - 1]
     return ranks
 
 

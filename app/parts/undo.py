@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -71,8 +72,8 @@ def restore(config: SelectConfig, session: Any) -> None:
         session[KEYS.get(field, field)] = getattr(config, field)
 
 
-def buttons() -> None:
-    """Undo and redo, by button and by key."""
+def buttons(moved: Callable[[], None] | None = None) -> None:
+    """Undo and redo, by button and by key. `moved` is called once the recipe is back, to draw its fields anew."""
     history: History | None = st.session_state.get(_SESSION)
     at, last = (history.at, len(history.past) - 1) if history is not None else (0, 0)
     for key, by, name, keys, there in (
@@ -87,11 +88,11 @@ def buttons() -> None:
             disabled=not there,
             shortcut=keys,
             on_click=_step,
-            args=(by,),
+            args=(by, moved),
         )
 
 
-def _step(by: int) -> None:
+def _step(by: int, moved: Callable[[], None] | None) -> None:
     from app.parts import editing  # which remembers here
 
     history: History | None = st.session_state.get(_SESSION)
@@ -99,3 +100,5 @@ def _step(by: int) -> None:
     if config is not None:
         restore(config, st.session_state)
         editing.put(config.pin, config.exclude)
+        if moved is not None:
+            moved()
