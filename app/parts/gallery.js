@@ -46,7 +46,7 @@ export default function (component) {
     last = group
     const node = me.pool.get(tile[0]) ?? make(tile[0])
     me.pool.delete(tile[0])
-    paint(node, tile, tile[0] === data.picked)
+    show(node, tile, tile[0] === data.picked)
     all.push(node)
     return node
   })
@@ -175,7 +175,7 @@ function make(id) {
 }
 
 // What a tile shows; nothing is touched where nothing changed.
-function paint(node, tile, picked) {
+function show(node, tile, picked) {
   const [, src, caption, title, chosen, dimmed, , pinned, excluded, note] = tile
   const is = `${picked}\n${tile.join("\n")}`
   const parts = node.d2c
