@@ -35,11 +35,13 @@ def option(
     choices: Choices | None = None,
     identity: bool = True,
     advanced: bool = False,
+    late: bool = False,
 ) -> Any:
     """A dataclass field with its help text, its limits and its place in the app's forms.
 
     `choices` may be a function, so that a registry can be named before it is filled.
-    `advanced` fields sit behind a fold in the app.
+    `advanced` fields sit behind a fold in the app. A `late` one stays out of the recipe while it has its default,
+    so that what was made before there was such an option keeps its fingerprint.
     """
     metadata = {
         "help": help,
@@ -49,6 +51,7 @@ def option(
         "choices": choices,
         "identity": identity,
         "advanced": advanced,
+        "late": late,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -67,6 +70,7 @@ class Option:
     choices: tuple[str, ...] | None
     identity: bool
     advanced: bool
+    late: bool = False
 
 
 def options_of(cls: type) -> list[Option]:
@@ -123,7 +127,8 @@ def _check(owner: str, spec: Option, value: Any) -> None:
 
 def recipe_of(config: Any) -> dict[str, Any]:
     """The fields that decide the result, as plain JSON values: what the fingerprint is taken over."""
-    return {o.name: _plain(getattr(config, o.name)) for o in options_of(type(config)) if o.identity}
+    deciding = [o for o in options_of(type(config)) if o.identity]
+    return {o.name: _plain(v) for o in deciding if (v := getattr(config, o.name)) != o.default or not o.late}
 
 
 def execution_of(config: Any) -> dict[str, Any]:

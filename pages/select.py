@@ -11,13 +11,14 @@ from app.parts import (
     cards,
     choice_map,
     choosing,
+    details,
+    editing,
     exporting,
     jobs,
     microscope,
-    pictures,
-    ranking,
     recipes,
     scorers,
+    showing,
     words,
 )
 from app.parts.empty import empty, go_button
@@ -54,23 +55,23 @@ def choosing_live() -> None:
             "Show what is not chosen",
             key="everything",
             bind="query-params",
-            disabled=label is None,
-            help="Dimmed beside the chosen ones; look at one class for this",
+            help="Dimmed beside the chosen ones; what is excluded is crossed out",
         )
         made = choice_map.map_box(dataset, config)
     with right:
-        following(scores, dataset, made, config, label, everything and label is not None)
+        following(scores, dataset, made, config, label, everything)
 
 
 @st.fragment(key=choosing.FOLLOWS)
 def following(
     scores: Artifact, dataset: Artifact, made: Artifact | None, drawn: SelectConfig, label: int | None, whole: bool
 ) -> None:
-    """What the recipe chooses: counts, microscope, map, pictures and details. `whole`: all of the class, too."""
-    choice, picked = recipes.choice_of(scores, choosing.as_it_stands(drawn)), state.picked_image()
+    """What the recipe chooses: counts, microscope, map, pictures and details. `whole`: what is not chosen, too."""
+    config = editing.edited(scores, choosing.as_it_stands(drawn))
+    choice, picked = recipes.choice_of(scores, config), state.picked_image()
     if choice is None:
         return
-    of_class = pictures.of_class(choice, label)
+    of_class = showing.rows_of(choice, label)
     lit = choice_map.narrowed(made, scores, of_class)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         choosing.counts(scores, choice)
@@ -85,14 +86,15 @@ def following(
         else:
             choice_map.chart(made, dataset, scores, lit, picked)
             choice_map.bar(dataset, len(lit), len(of_class), label)
-    grid, details = st.columns([2.7, 1], gap="medium")
+    grid, beside = st.columns([2.7, 1], gap="medium")
     with grid:
-        rows = choice_map.narrowed(made, scores, pictures.whole_class(choice, label)) if whole else lit
-        pictures.pictures(dataset, choice, rows, names=state.classes(scores), marked=whole, picked=picked)
-    with details:
+        editing.toolbar(choice, editing.selected(), choosing.moved)
+        every = showing.rows_of(choice, label, everything=True) if whole else of_class
+        rows = choice_map.narrowed(made, scores, every) if whole else lit
+        showing.pictures(dataset, choice, rows, marked=whole, picked=picked)
+    with beside:
         choosing.spread(scores, choice, lit, label)
-        known = [] if picked is None else [*ranking.about(scores, picked), *choosing.about(choice, picked)]
-        browse.image_panel(dataset, picked, known)
+        details.panel(dataset, scores, choice, picked)
         choosing.class_table(scores, choice)
 
 

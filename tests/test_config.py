@@ -83,3 +83,16 @@ def test_help_holds_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "100 % of them" in text
     assert "--no-flip" in text
+
+
+def test_a_late_option_leaves_old_recipes_as_they_were() -> None:
+    @dataclass(frozen=True)
+    class Old:
+        k: int = option(1, "")
+
+    @dataclass(frozen=True)
+    class New(Old):
+        pin: str = option("", "", late=True)
+
+    assert recipe_of(New()) == recipe_of(Old()) == {"k": 1}
+    assert recipe_of(New(pin="3")) == {"k": 1, "pin": "3"}

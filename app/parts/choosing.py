@@ -19,7 +19,6 @@ from d2c.errors import D2CError
 from d2c.select import STRATEGIES, Choice, SelectConfig, select
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
-from d2c.select.why import why
 
 RECIPE, FOLLOWS = "recipe", "chosen_live"  # fragments: the recipe with all that follows, and what follows alone
 
@@ -105,7 +104,8 @@ def suggested(sizes: np.ndarray) -> int:
 
 
 def rule(choice: Choice) -> str:
-    """What the recipe does within a class, in one plain sentence."""
+    """What the recipe does within a class, edits aside, in one plain sentence."""
+    choice = choice.edited()
     config = choice.config
     size = int(np.median(np.diff(choice.ranking.starts)))
     m = min(config.per_class, size)
@@ -231,36 +231,6 @@ def keep(scores: Artifact, choice: Choice) -> None:
         state.look_at(kept)
         st.toast(f"Kept as {words.plain(kept.name)}", icon=":material/bookmark_added:")
         st.rerun()
-
-
-def about(choice: Choice, sample_id: int) -> list[tuple[str, str]]:
-    """Whether an image is chosen and why, as a name and a value."""
-    at = np.flatnonzero(choice.sample_id == sample_id)
-    if len(at):
-        return [("Chosen", f"Yes, {choice.reason(int(at[0]))}")]
-    return [("Chosen", "No"), *_why_not(choice, sample_id)]
-
-
-def _why_not(choice: Choice, sample_id: int) -> list[tuple[str, str]]:
-    """The pick that took an image's slot, and the smallest change that would take it."""
-    row = np.flatnonzero(choice.ranking.sample_id == sample_id)
-    if choice.config.strategy != "interval" or not len(row):
-        return []
-    at = int(np.searchsorted(choice.ranking.starts, row[0], side="right")) - 1
-    view, rank = choice.ranking.views[at], int(row[0] - choice.ranking.starts[at])
-    found = why(rank, len(view), choice.config)
-    ways = [
-        f"{name} {value:,} instead of {asked:,}"
-        for name, value, asked in (
-            ("k", found.interval, choice.config.interval),
-            ("offset", found.offset, choice.config.offset),
-        )
-        if value is not None
-    ]
-    return [
-        ("Its slot has", f"rank {found.instead:,}, image {view.sample_id[found.instead]}"),
-        ("Taken by", " or ".join(ways) or "no other k or offset alone"),
-    ]
 
 
 def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | None = None) -> int:

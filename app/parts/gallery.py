@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 HERE = Path(__file__).parent
+MOST = 2000  # ids of a selection
 _GALLERY = st.components.v2.component(
     "d2c_gallery",
-    html="<div class='gallery' role='listbox'></div>",
+    html="<div class='gallery' role='listbox'></div><div class='keys' role='note' aria-label='Keys' hidden></div>",
     css=(HERE / "gallery.css").read_text(),
-    js="\n".join((HERE / room).read_text() for room in ("gallery_pictures.js", "gallery.js")),
+    js="\n".join((HERE / room).read_text() for room in ("gallery_pictures.js", "gallery_rule.js", "gallery.js")),
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-    """One picture. `caption` is shown below it, `title` is what a screen reader and a tooltip say.
+    """One picture. `caption` is shown below it and `note` beside that; a screen reader and a tooltip say `title`.
 
-    A heading is drawn wherever `group` changes.
+    A heading is drawn wherever `group` changes. A pinned tile carries a pin, an excluded one is crossed out.
     """
 
     id: int
@@ -31,6 +34,12 @@ class Tile:
     chosen: bool = False
     dimmed: bool = False
     group: str = ""
+    pinned: bool = False
+    excluded: bool = False
+    note: str = ""
+
+
+_FIELDS = operator.attrgetter(*(field.name for field in dataclasses.fields(Tile)))  # astuple copies deeply
 
 
 def gallery(
@@ -42,6 +51,9 @@ def gallery(
     picked: int | None = None,
     fit: str = "auto",
     on_pick: Callable[[int], None] | None = None,
+    selected: Sequence[int] | None = None,
+    on_select: Callable[[list[int]], None] | None = None,
+    on_edit: Callable[[str, list[int]], None] | None = None,
 ) -> int | None:
     """Draw the tiles and return the id that was just picked by click or Enter, or None.
 
@@ -50,13 +62,20 @@ def gallery(
     Chosen tiles carry a tick, dimmed ones stay visible but step back, `picked` carries a ring. Arrow keys
     walk the grid. `size` is a tile's width in pixels; `fit` is auto (tiny originals keep their pixels),
     pixelated or smooth.
+
+    With `selected`, the ids that are selected now, many can be: by Ctrl- or Shift-click, or by key (`?` shows the
+    keys). `on_select` takes the new ids; `on_edit` what is to be done, "pin" or "exclude", with the selected ids, or
+    with the one in focus. The ids may be of tiles that are not drawn.
     """
+    heard = f"_{key}_heard"  # when what the page knows of the selection was sent
     data = {
         "label": label,
         "size": size,
         "picked": picked,
         "fit": fit,
-        "tiles": [(t.id, t.src, t.caption, t.title, t.chosen, t.dimmed, t.group) for t in tiles],
+        "tiles": [_FIELDS(tile) for tile in tiles],
+        "selected": None if selected is None else list(selected),
+        "heard": st.session_state.get(heard, 0),
     }
 
     def tell() -> None:
@@ -64,5 +83,25 @@ def gallery(
         if on_pick is not None and picked is not None:
             on_pick(int(picked))
 
-    result = _GALLERY(key=key, data=data, on_picked_change=tell)
+    def take(name: str) -> None:
+        sent = st.session_state[key].get(name)
+        if selected is None or not sent:
+            return
+        st.session_state[heard] = int(sent["at"])
+        if on_select is not None:
+            on_select(_ids(sent["selected" if name == "edit" else "ids"]))
+        if on_edit is not None and name == "edit" and sent["what"] in ("pin", "exclude"):
+            on_edit(sent["what"], _ids(sent["ids"]))
+
+    result = _GALLERY(
+        key=key,
+        data=data,
+        on_picked_change=tell,
+        on_selected_change=lambda: take("selected"),
+        on_edit_change=lambda: take("edit"),
+    )
     return None if result.picked is None else int(result.picked)
+
+
+def _ids(sent: Any) -> list[int]:
+    return [int(i) for i in sent][:MOST]

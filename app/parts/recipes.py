@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -92,7 +93,8 @@ def choice_of(scores: Artifact, config: SelectConfig) -> Choice | None:
         return None
     try:
         read = parents_of(scores, config)[-1].fingerprint
-        found: Choice = state.derived(scores, f"choice {config} {read}", lambda: _seeing(scores, config).choose(config))
+        bare = dataclasses.replace(config, pin="", exclude="")  # an edit does not choose anew
+        found: Choice = state.derived(scores, f"choice {bare} {read}", lambda: _seeing(scores, bare).choose(bare))
     except D2CError as problem:
         lead = "features" in needs
         said = str(problem)
@@ -102,7 +104,7 @@ def choice_of(scores: Artifact, config: SelectConfig) -> Choice | None:
         else:
             go_button("Go to difficulty", "difficulty", key="no_measures_go")
         return None
-    return found
+    return found.edited(config.pin, config.exclude)
 
 
 def _seeing(scores: Artifact, config: SelectConfig) -> Ranking:

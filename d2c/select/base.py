@@ -44,6 +44,20 @@ class SelectConfig:
         identity=False,
         advanced=True,
     )
+    pin: str = option(
+        "", "Images that are chosen whatever the strategy says: sample_ids, 3,17", advanced=True, late=True
+    )
+    exclude: str = option("", "Images that are never chosen: sample_ids, 5,40", advanced=True, late=True)
+
+    def __post_init__(self) -> None:
+        """One choice has one recipe. Raises UsageError for a list that is none, and for an image in both."""
+        if self.pin or self.exclude:
+            from d2c.select.edits import canonical
+
+            if isinstance(self.pin, str) and isinstance(self.exclude, str):  # what is no text is refused by `configure`
+                pin, exclude = canonical(self.pin, self.exclude)
+                object.__setattr__(self, "pin", pin)
+                object.__setattr__(self, "exclude", exclude)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ import numpy as np
 from d2c.config import configure
 from d2c.errors import D2CError
 from d2c.select.base import ClassView, Picks, SelectConfig, Spread
+from d2c.select.edits import Edits, edit
 from d2c.select.registry import STRATEGIES
 from d2c.select.rows import gather, missing
 
@@ -122,9 +123,23 @@ class Ranking:
         except D2CError as problem:
             raise D2CError(f"{config.strategy} in class {self.name(view.label)}: {problem}") from None
 
+    @cached_property
+    def _by_id(self) -> np.ndarray:
+        return np.argsort(self.sample_id, kind="stable")
+
+    def find(self, sample_ids: np.ndarray) -> np.ndarray:
+        """The positions of images [n] int64, −1 of those that are not here. Sorts the ids once, at the first call."""
+        at = np.searchsorted(self.sample_id, sample_ids, sorter=self._by_id)
+        rows = self._by_id[np.minimum(at, len(self) - 1)]
+        return np.where(self.sample_id[rows] == sample_ids, rows, -1)
+
     def choose(self, config: SelectConfig) -> Choice:
         """Pick in every class. See `choose`. Raises D2CError where what the strategy needs is not here."""
         config = configure(SelectConfig, config, {})  # raises UsageError for what cannot be meant
+        choice = self._pick_all(config)
+        return choice.edited(config.pin, config.exclude) if config.pin or config.exclude else choice
+
+    def _pick_all(self, config: SelectConfig) -> Choice:
         strategy = STRATEGIES[config.strategy]
         most = min(config.per_class, int(self.sizes.max())) * len(self.views)  # entries of a spread
         at_once = strategy.spread is not None or strategy.keys is not None
@@ -184,6 +199,7 @@ class Choice:
     positions: np.ndarray  # (M,) rows of `ranking`
     ranks: np.ndarray  # (M,) rank within the class, 0 = easiest
     _found: Spread | list[Picks]
+    edits: Edits | None = None  # where images are pinned or excluded
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -195,14 +211,15 @@ class Choice:
             return self._found
         return [self.ranking.pick(i, self.config) for i in range(len(self.ranking.views))]
 
-    def reason(self, at: int) -> str:
-        """Why the pick at a place of the pick order was chosen; asks its class alone."""
-        found = int(np.searchsorted(self.ranking.starts, self.positions[at], side="right")) - 1
-        first, end = self.ranking.starts[found], self.ranking.starts[found + 1]
-        turn = int(np.count_nonzero((self.positions[:at] >= first) & (self.positions[:at] < end)))
-        known = isinstance(self._found, list) or "_picks" in self.__dict__
-        picks = self._picks[found] if known else self.ranking.pick(found, self.config)
-        return picks.reason(turn)
+    def edited(self, pin: str = "", exclude: str = "") -> Choice:
+        """The same choice with these edits in place of any others; the strategy is not asked again."""
+        config = dataclasses.replace(self.config, pin=pin, exclude=exclude)
+        base = self.positions if self.edits is None else self.edits.base
+        edits = edit(self.ranking, base, pin, exclude) if pin or exclude else None
+        positions = base if edits is None else edits.slots[edits.kept]
+        starts = self.ranking.starts
+        ranks = positions - starts[np.searchsorted(starts, positions, side="right") - 1]
+        return dataclasses.replace(self, config=config, positions=positions, ranks=ranks, edits=edits)
 
     @property
     def sample_id(self) -> np.ndarray:
@@ -224,8 +241,6 @@ class Choice:
         """sample_id int64, label int32, rank int32, difficulty float32, order int32, reason: by order."""
         import pandas as pd  # half a second to import: not before somebody wants a table
 
-        which, turn = round_robin(np.minimum(self.ranking.sizes, self.config.per_class))
-        pairs = zip(which.tolist(), turn.tolist(), strict=True)
         return pd.DataFrame(
             {
                 "sample_id": self.sample_id,
@@ -233,9 +248,21 @@ class Choice:
                 "rank": self.ranks.astype(np.int32),
                 "difficulty": self.difficulty,
                 "order": np.arange(len(self), dtype=np.int32),
-                "reason": [self._picks[c].reason(j) for c, j in pairs],
+                "reason": self._reasons,
             }
         )
+
+    @property
+    def _reasons(self) -> list[str]:
+        which, turn = round_robin(np.minimum(self.ranking.sizes, self.config.per_class))
+        reasons = [self._picks[c].reason(j) for c, j in zip(which.tolist(), turn.tolist(), strict=True)]
+        if self.edits is None:
+            return reasons
+        return [self.edits.reasons.get(s) or reasons[s] for s in self.edits.kept.tolist()]
+
+    def picks_of(self, index: int) -> Picks:
+        """What the strategy picked in the class at a place of `ranking.views`, before edits; no other is looked at."""
+        return self._found[index] if isinstance(self._found, list) else self.ranking.pick(index, self.config)
 
     @cached_property
     def k_by_class(self) -> dict[int, int]:
@@ -251,6 +278,10 @@ class Choice:
         small = np.flatnonzero(self.ranking.sizes < config.per_class)
         short = {self.ranking.views[i].label: int(self.ranking.sizes[i]) for i in small}
         lines += self._say(f"all {{}} images taken, fewer than the {config.per_class} asked for,", short)
+        if self.edits is not None:
+            lines += self._say("{} excluded with no image left in their place", self.edits.short)
+            lines += self._say("{} pinned beyond the budget", self.edits.over)
+            lines += self.edits.warnings
         return lines
 
     def _lowered(self, field: str) -> dict[int, int]:

@@ -22,6 +22,7 @@ from d2c.select.inputs import parents_of
 from d2c.select.verb import choice_of
 
 _HEX = re.compile(r"[0-9a-f]{12,64}")
+_EDITS = {"pin": "pinned", "exclude": "excluded"}  # lists of ids, which stand in a link as they are
 _OWN = ("recipe", "scores", "scorer", "dataset")  # what a link says beside the options
 
 
@@ -86,7 +87,8 @@ def link(subset: Artifact) -> str:
         "scorer": str(recipe.scorer.get("digest") or "")[:12],
         "dataset": str(recipe.dataset.get("fingerprint", ""))[:12],
     }
-    return urlencode({k: v for k, v in own.items() if v} | {k: json.dumps(v) for k, v in recipe.options.items()})
+    options = {k: str(v) if k in _EDITS else json.dumps(v) for k, v in recipe.options.items()}
+    return urlencode({k: v for k, v in own.items() if v} | options, safe=",")
 
 
 def read_link(text: str) -> Recipe:
@@ -95,7 +97,7 @@ def read_link(text: str) -> Recipe:
     if not _HEX.fullmatch(fields.get("recipe", "")):
         raise UsageError(f"{text[:80]!r} holds no recipe: expected recipe=… with 12 digits, as d2c writes it")
     try:
-        options = {k: json.loads(v) for k, v in fields.items() if k not in _OWN}
+        options = {k: v if k in _EDITS else json.loads(v) for k, v in fields.items() if k not in _OWN}
     except ValueError:
         raise UsageError(f"{text[:80]!r} is no link to a recipe: an option in it cannot be read") from None
     scores = {"fingerprint": fields.get("scores", ""), "scorer": {"digest": fields.get("scorer", "")}}
@@ -103,8 +105,9 @@ def read_link(text: str) -> Recipe:
 
 
 def describe(recipe: Recipe) -> str:
-    """A recipe in one line: `interval, 50 per class, interval 16 · recipe 0123456789ab`."""
+    """A recipe in one line: `interval, 50 per class, interval 16, 2 pinned · recipe 0123456789ab`."""
     options = dict(recipe.options)
+    edits = [f"{len(str(ids).split(','))} {said}" for key, said in _EDITS.items() if (ids := options.pop(key, ""))]
     named = [str(options.pop("strategy", "unknown strategy"))]
     if "per_class" in options:
         named.append(f"{options.pop('per_class')} per class")
@@ -114,7 +117,7 @@ def describe(recipe: Recipe) -> str:
     ]
     if recipe.options.get("strategy") != "interval":
         named = [part for part in named if not part.startswith("interval ")]
-    return f"{', '.join(named)} · recipe {recipe.fingerprint[:12]}"
+    return f"{', '.join([*named, *edits])} · recipe {recipe.fingerprint[:12]}"
 
 
 def command(recipe: Recipe, scores: str = "") -> str:

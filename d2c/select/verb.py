@@ -30,7 +30,7 @@ def select(
     `parent` is scores. Gives kind "subsets": `subset.parquet` (sample_id int64, label int32, rank int32
     with 0 = easiest of its class, difficulty float32, order int32 = pick order over the whole set,
     reason string), rows by order. Facts: chosen, available, classes, warnings, k_by_class (label → k, of
-    the classes whose interval had to be lowered).
+    the classes whose interval had to be lowered), and where there are edits pinned, excluded (how many).
 
     A strategy that needs features reads those of a map of the same data set, the newest or the one that
     `features` names; the map is then the subset's second parent. Raises D2CError where there is none.
@@ -72,19 +72,22 @@ def choice_of(scores: Artifact, config: SelectConfig) -> Choice:
 def relevant(config: SelectConfig) -> SelectConfig:
     """The same choice with the options that its strategy does not read put back to their defaults."""
     strategy = STRATEGIES[config.strategy]
-    kept = {"strategy", "per_class", *strategy.uses, *({"features"} & set(strategy.needs))}
+    kept = {"strategy", "per_class", "pin", "exclude", *strategy.uses, *({"features"} & set(strategy.needs))}
     unread: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name not in kept}
     return dataclasses.replace(config, **unread)
 
 
 def facts_of(choice: Choice) -> dict[str, Any]:
     """What artifact.json keeps of a choice."""
+    edits = choice.edits
+    by_hand = {} if edits is None else {"pinned": len(edits.pinned), "excluded": len(edits.excluded)}
     return {
         "chosen": len(choice),
         "available": len(choice.ranking),
         "classes": len(choice.ranking.views),
         "warnings": choice.warnings,
         "k_by_class": {str(label): k for label, k in choice.k_by_class.items()},
+        **by_hand,
     }
 
 

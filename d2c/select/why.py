@@ -1,15 +1,19 @@
-"""Why an image is chosen by the interval rule, or what would have to change for it to be."""
+"""Why an image is chosen, or which one has its place and what would have to change for it to be."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from d2c.errors import UsageError
 from d2c.select.base import SelectConfig
+
+if TYPE_CHECKING:
+    from d2c.select.ranking import Choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +33,76 @@ class Why:
     instead: int
     interval: int | None
     offset: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Standing:
+    """One image under a choice, edits by hand included.
+
+    `rank` of `size` in its class; `reason` why it is chosen, empty where it is not. Of an image that is not,
+    `instead` is the one that has its place, and `instead_rank` that one's rank: the image that edits put there,
+    otherwise the pick nearest in rank, the easier of two as near; None where the class has no picks. `swapped`: the
+    strategy picks it and an edit took it out. `interval` and `offset` as in `Why`; None also for another strategy,
+    and of an image that an edit took out.
+    """
+
+    rank: int
+    size: int
+    reason: str
+    pinned: bool
+    excluded: bool
+    swapped: bool = False
+    instead: int | None = None
+    instead_rank: int | None = None
+    interval: int | None = None
+    offset: int | None = None
+
+
+def standing(choice: Choice, sample_id: int) -> Standing | None:
+    """How one image stands under a choice; None where it is not in the scores. Looks at its class alone."""
+    ranking, edits = choice.ranking, choice.edits
+    position = int(ranking.find(np.array([sample_id]))[0])
+    if position < 0:
+        return None
+    index = int(np.searchsorted(ranking.starts, position, side="right")) - 1
+    start, end = int(ranking.starts[index]), int(ranking.starts[index + 1])
+    found = Standing(
+        position - start,
+        end - start,
+        _reason(choice, position, index),
+        edits is not None and sample_id in edits.pinned,
+        edits is not None and sample_id in edits.excluded,
+    )
+    if found.reason:
+        return found
+    picks = choice.positions[(choice.positions >= start) & (choice.positions < end)]
+    swapped = edits is not None and position in edits.instead and position in edits.base
+    other = position if swapped else -1
+    while edits is not None and other in edits.instead:  # the one that took its place may have been exchanged itself
+        other = edits.instead[other]
+    if other < 0:
+        other = min(picks.tolist(), key=lambda p: (abs(p - position), p), default=-1)
+    found = dataclasses.replace(found, swapped=swapped)
+    if other >= 0:
+        found = dataclasses.replace(found, instead=int(ranking.sample_id[other]), instead_rank=other - start)
+    if choice.config.strategy != "interval" or swapped or found.excluded:
+        return found
+    asked = why(found.rank, found.size, choice.config)
+    return dataclasses.replace(found, interval=asked.interval, offset=asked.offset)
+
+
+def _reason(choice: Choice, position: int, index: int) -> str:
+    """Why the image at a position is chosen, empty where it is not; as `Choice.table` has it."""
+    edits = choice.edits
+    slots, base = (choice.positions, choice.positions) if edits is None else (edits.slots, edits.base)
+    slot = np.flatnonzero(slots == position).tolist()
+    if not slot:
+        return ""
+    if edits is not None and slot[0] in edits.reasons:
+        return edits.reasons[slot[0]]
+    before, starts = base[: slot[0]], choice.ranking.starts
+    turn = np.count_nonzero((before >= starts[index]) & (before < starts[index + 1]))
+    return choice.picks_of(index).reason(int(turn))
 
 
 def why(rank: int, size: int, config: SelectConfig) -> Why:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -291,6 +292,7 @@ def test_the_rule_in_words(config: SelectConfig, said: str) -> None:
     n = np.arange(360)
     table = pd.DataFrame({"sample_id": n, "label": n // 180, "difficulty": n.astype(np.float32)})
     assert choosing.rule(choose(table, config)).startswith(said)
+    assert choosing.rule(choose(table, dataclasses.replace(config, pin="1,181", exclude="0,180"))).startswith(said)
 
 
 @pytest.mark.parametrize(("sizes", "budget"), [([180] * 10, 10), ([1300] * 1000, 50), ([4, 4], 4), ([1], 1)])

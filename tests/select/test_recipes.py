@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import parse_qsl, urlencode
 
 import pandas as pd
 import pytest
@@ -144,3 +145,26 @@ def test_what_holds_no_recipe_is_refused(subset: Artifact, tmp_path: Path) -> No
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     with pytest.raises(D2CError, match="cannot be read"):
         check(tmp_path / "bad.parquet", subset.workspace)
+
+
+def test_edits_go_the_whole_round(subset: Artifact, elsewhere: Workspace) -> None:
+    scores = subset.parent("scores")
+    out, into = int(subset.table("subset.parquet")["sample_id"][0]), 7
+    edited = select(scores, **dict(subset.recipe), pin=f" {into},3", exclude=str(out), quiet=True)
+    assert edited.fingerprint != subset.fingerprint
+    assert (edited.facts["pinned"], edited.facts["excluded"]) == (2, 1)
+    assert {"pin", "exclude"}.isdisjoint(subset.recipe)  # as it was before there were any
+    text = link(edited)
+    assert dict(parse_qsl(text)).items() >= {"pin": f"3,{into}", "exclude": str(out)}.items()
+    read = read_link(text)
+    assert read.options == dict(edited.recipe)
+    assert describe(read).endswith(f", 2 pinned, 1 excluded · recipe {edited.fingerprint[:12]}")
+    assert command(read, "mine").endswith(f" --pin=3,{into} --exclude={out}")
+    again = select(scores, **dict(read.options), quiet=True)
+    assert again.fingerprint == edited.fingerprint
+    assert check(text, elsewhere) == []
+    assert check(recipe_of_set(edited), elsewhere) == []
+    (found,) = check(urlencode(dict(parse_qsl(text)) | {"pin": "3"}), elsewhere)
+    assert "they make recipe" in str(found)
+    (found,) = check(urlencode(dict(parse_qsl(text)) | {"exclude": "3"}), elsewhere)
+    assert found.here == "sample 3 is pinned and excluded: leave it out of pin or of exclude"

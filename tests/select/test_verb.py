@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from d2c.artifacts import Workspace, produce
+from d2c.cli import main
 from d2c.errors import D2CError, UsageError
 from d2c.select import SelectConfig, choose, select
 
@@ -86,3 +87,18 @@ def test_refusals(scored):
         select("nothing", workspace=scored.workspace)
     with pytest.raises(D2CError, match="is not one of scores"):
         select(scored.parent("datasets"))
+
+
+def test_edits_on_the_command_line(scored, capsys):
+    where = [f"--workspace={scored.workspace.root}", "--quiet", "--json"]
+    words = ["select", f"scores/{scored.name}", "--per-class=5", "--interval=4", "--pin", "17,3", "--exclude", "5"]
+    assert main([*words, *where]) == 0
+    (subset,) = scored.workspace.list("subsets")
+    assert (subset.recipe["pin"], subset.recipe["exclude"]) == ("3,17", "5")
+    ids = set(subset.table("subset.parquet")["sample_id"])
+    assert {3, 17} <= ids
+    assert 5 not in ids
+    capsys.readouterr()
+    assert main([*words, *where, "--exclude=17"]) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert said[-1].endswith("sample 17 is pinned and excluded: leave it out of pin or of exclude")

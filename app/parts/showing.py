@@ -1,0 +1,132 @@
+"""The pictures of a choice: which are on a page, in which order, with their rank, difficulty and marks."""
+
+from __future__ import annotations
+
+import numpy as np
+import streamlit as st
+
+from app import state
+from app.parts import editing, words
+from app.parts.gallery import Tile, gallery
+from app.places import thumb
+from d2c.artifacts import Artifact
+from d2c.select import Choice
+
+TILES = 120  # pictures on a page, at most
+HIGH = 620  # px; longer galleries scroll, so that what follows stays in reach
+
+
+def pictures(dataset: Artifact, choice: Choice, rows: np.ndarray, *, marked: bool, picked: int | None) -> None:
+    """One page of these rows of the ranking, which ascend, in the order that the switch above says.
+
+    `marked`: those that are not chosen are among them, dimmed; the chosen carry a tick.
+    """
+    if not len(rows):
+        st.caption("No image is inside all of this. Take a filter away, or draw round some points.")
+        return
+    order = str(st.session_state.get("order") or "class")  # the switch is in the toolbar
+    rows = ordered(choice, rows, order)
+    size = page_size(choice.config.per_class, whole=not marked and order == "class")
+    pages = -(-len(rows) // size)
+    here = _page(pages)
+    tiles = tiles_of(
+        dataset, choice, rows, slice((here - 1) * size, here * size), marked=marked, heads=order == "class"
+    )
+    with st.container(height=HIGH if len(tiles) > 60 else "content", border=False):
+        gallery(
+            tiles,
+            key="chosen",
+            label=f"{'All' if marked else 'Chosen'} images {editing.ORDERS[order].lower()}",
+            size=62 if int(choice.ranking.sizes.max()) < 1000 else 80,
+            picked=picked,
+            on_pick=state.pick_image,
+            selected=editing.selected(),
+            on_select=editing.select,
+            on_edit=editing.take_edit,
+        )
+    st.caption(
+        "Below each image stands its rank within its class (0 is the easiest), and its difficulty. "
+        "Shift- or Ctrl-click selects; ? shows the keys."
+    )
+    if pages > 1:
+        with st.container(horizontal_alignment="center"):
+            st.pagination(pages, key="chosen_page", bind="query-params")
+
+
+def rows_of(choice: Choice, label: int | None, *, everything: bool = False) -> np.ndarray:
+    """Rows of the ranking that are chosen, or all, of one class or of all: ascending, so easy to hard by class."""
+    first, end = span(choice, label)
+    if everything:
+        return np.arange(first, end)
+    rows = np.sort(choice.positions)
+    return rows if label is None else rows[slice(*np.searchsorted(rows, (first, end)))]
+
+
+def ordered(choice: Choice, rows: np.ndarray, order: str) -> np.ndarray:
+    """Ascending rows by class, by rank across classes (of one rank the easier first), or by difficulty."""
+    if order == "class":
+        return rows
+    keys = (rows, choice.ranking.difficulty[rows])
+    return rows[np.lexsort(keys if order == "difficulty" else (*keys, _ranks(choice, rows)))]
+
+
+def page_size(per_class: int, *, whole: bool) -> int:
+    """Pictures on a page; `whole`: of whole classes, as far as they fit."""
+    return TILES // per_class * per_class if whole and per_class <= TILES else TILES
+
+
+def tiles_of(
+    dataset: Artifact, choice: Choice, rows: np.ndarray, part: slice, *, marked: bool = False, heads: bool = False
+) -> list[Tile]:
+    """The tiles of a part of the rows; `heads`: these ascend, and each class has a heading that says how many."""
+    ranking, names, here = choice.ranking, state.classes(dataset), rows[part]
+    taken = np.isin(here, choice.positions) if marked else np.ones(len(here), bool)
+    pinned, excluded = editing.held()
+    labels, ranks = ranking.label[here], _ranks(choice, here)
+    groups: dict[int, str] = {}
+    for label in np.unique(labels).tolist() if heads else ():
+        first, end = np.searchsorted(rows, span(choice, label))
+        groups[label] = f"{names[label]} · {words.many(int(end - first), 'image')}"
+    return [
+        Tile(
+            sample_id,
+            thumb(dataset, sample_id),
+            f"{rank:,}",
+            f"Image {sample_id}, class {names[label]}, rank {rank}, difficulty {words.number(difficulty)}",
+            chosen=marked and is_taken,
+            dimmed=not is_taken,
+            group=groups.get(label, ""),
+            pinned=sample_id in pinned,
+            excluded=sample_id in excluded,
+            note=f"{difficulty:.3g}",
+        )
+        for sample_id, label, rank, difficulty, is_taken in zip(
+            ranking.sample_id[here].tolist(),
+            labels.tolist(),
+            ranks.tolist(),
+            ranking.difficulty[here].tolist(),
+            taken.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def span(choice: Choice, label: int | None) -> tuple[int, int]:
+    """The first row of a class in the ranking, and the one after its last; without a class of all."""
+    if label is None:
+        return 0, len(choice.ranking)
+    begin, end = np.searchsorted(choice.ranking.label, (label, label + 1)).tolist()
+    return begin, end
+
+
+def _ranks(choice: Choice, rows: np.ndarray) -> np.ndarray:
+    starts = choice.ranking.starts
+    ranks: np.ndarray = rows - starts[np.searchsorted(starts, rows, side="right") - 1]
+    return ranks
+
+
+def _page(pages: int) -> int:
+    here = min(max(int(st.session_state.get("chosen_page") or 1), 1), pages)
+    if st.session_state.get("chosen_page", here) != here:
+        st.session_state["chosen_page"] = here
+    return here
