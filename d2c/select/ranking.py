@@ -12,8 +12,9 @@ import numpy as np
 
 from d2c.config import configure
 from d2c.errors import D2CError
-from d2c.select.base import ClassView, Picks, SelectConfig, Spread
-from d2c.select.registry import STRATEGIES
+from d2c.select.auto import Curves, Proxy
+from d2c.select.base import AUTO, ClassView, Picks, SelectConfig, Spread
+from d2c.select.registry import STRATEGIES, automatic
 from d2c.select.rows import gather, missing
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class Ranking:
 
     def _take(self, features: Any, measures: Mapping[str, np.ndarray] | None) -> None:
         self.features, self.measures = features, dict(measures or {})
+        self._proxy: Proxy | None = None
+        self._curves: dict[tuple[int, int, int], Curves] = {}
         for what, array in {"features": features, **self.measures}.items():
             if array is not None and len(array) != len(self):
                 raise D2CError(f"{what} has {len(array)} rows for {len(self)} images: give one row an image")
@@ -121,9 +124,38 @@ class Ranking:
         except D2CError as problem:
             raise D2CError(f"{config.strategy} in class {self.name(view.label)}: {problem}") from None
 
+    def curves(self, per_class: int, offset: int = 0, window: int = 0) -> Curves:
+        """What each k's choice keeps of its classes at a budget (see `Curves`), kept for the next call.
+
+        Raises D2CError where there are no features.
+        """
+        asked = (per_class, offset, window)
+        if asked not in self._curves:
+            self._curves[asked] = self.proxy.curves(*asked)
+        return self._curves[asked]
+
+    @property
+    def proxy(self) -> Proxy:
+        """What `curves` are made by. Raises D2CError where there are no features."""
+        self._proxy = self._proxy or Proxy(self)
+        return self._proxy
+
+    def knows(self, per_class: int, offset: int = 0, window: int = 0) -> bool:
+        """Whether `curves` of that budget are kept, so that asking costs nothing."""
+        return (per_class, offset, window) in self._curves
+
+    def settled(self, config: SelectConfig) -> SelectConfig:
+        """The configuration with a number for an interval that is "auto": the best of `curves`."""
+        if not automatic(config):
+            return config
+        best = self.curves(config.per_class, config.offset, config.window).best
+        return dataclasses.replace(config, interval=best)
+
     def choose(self, config: SelectConfig) -> Choice:
         """Pick in every class. See `choose`. Raises D2CError where what the strategy needs is not here."""
         config = configure(SelectConfig, config, {})  # raises UsageError for what cannot be meant
+        if automatic(config):
+            return dataclasses.replace(self.choose(self.settled(config)), auto=True)
         strategy = STRATEGIES[config.strategy]
         most = min(config.per_class, int(self.sizes.max())) * len(self.views)  # entries of a spread
         if strategy.spread is not None and most <= 2 * len(self) + 2**20:  # not with one huge class and many tiny ones
@@ -152,13 +184,22 @@ def round_robin(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen. The arrays run in pick order over the whole set (`order` 0, 1, …)."""
+    """What was chosen. The arrays run in pick order over the whole set (`order` 0, 1, …).
+
+    Of an automatic k `config` holds the number that was found, `auto` is true and `asked` says "auto" again.
+    """
 
     ranking: Ranking
     config: SelectConfig
     positions: np.ndarray  # (M,) rows of `ranking`
     ranks: np.ndarray  # (M,) rank within the class, 0 = easiest
     _found: Spread | list[Picks]
+    auto: bool = False
+
+    @property
+    def asked(self) -> SelectConfig:
+        """The configuration as it was asked for: what the recipe is made of."""
+        return dataclasses.replace(self.config, interval=AUTO) if self.auto else self.config
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -192,6 +233,7 @@ class Choice:
 
         which, turn = round_robin(np.minimum(self.ranking.sizes, self.config.per_class))
         pairs = zip(which.tolist(), turn.tolist(), strict=True)
+        found = f"; k = {self.config.k} by interval auto" if self.auto else ""
         return pd.DataFrame(
             {
                 "sample_id": self.sample_id,
@@ -199,7 +241,7 @@ class Choice:
                 "rank": self.ranks.astype(np.int32),
                 "difficulty": self.difficulty,
                 "order": np.arange(len(self), dtype=np.int32),
-                "reason": [self._picks[c].reason(j) for c, j in pairs],
+                "reason": [self._picks[c].reason(j) + found for c, j in pairs],
             }
         )
 

@@ -42,7 +42,7 @@ def why(rank: int, size: int, config: SelectConfig) -> Why:
         raise UsageError(f"only the interval rule can be asked for its reason, not {config.strategy!r}")
     if not 0 <= rank < size:
         raise UsageError(f"a class of {size} has ranks 0 … {size - 1}, not {rank}")
-    m, k, o, w = config.per_class, config.interval, config.offset, config.window
+    m, k, o, w = config.per_class, config.k, config.offset, config.window
     start, step = (int(v) for v in steps(size, m, k, o, w))
     count = min(m, size)
     below = min(max((rank - start) // step, 0), count - 1)  # the last pick that is not harder, or the first of all

@@ -41,7 +41,7 @@ def test_a_link_holds_the_recipe(subset: Artifact) -> None:
     assert read.options == dict(subset.recipe)
     assert subset.parent("datasets").fingerprint.startswith(read.dataset["fingerprint"])
     assert describe(read) == describe(recipe_of_set(subset)).replace(subset.fingerprint, subset.fingerprint[:12])
-    for wrong in ("", "recipe=xyz", "scores=0123456789ab", f"recipe={'0' * 12}&interval=four"):
+    for wrong in ("", "recipe=xyz", "scores=0123456789ab", f"recipe={'0' * 12}&with=interval.four"):
         with pytest.raises(UsageError):
             read_link(wrong)
 
@@ -69,7 +69,7 @@ def test_the_same_data_give_the_same_images(subset: Artifact, elsewhere: Workspa
 
 
 def test_a_link_may_be_long(subset: Artifact) -> None:
-    (found,) = check(f"{link(subset)}&pins={list(range(1000))}", subset.workspace)
+    (found,) = check(f"{link(subset)}~pins.{list(range(1000))}", subset.workspace)
     assert found.part == "options"
     assert "pins" in found.here
 
