@@ -5,13 +5,29 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import attaching, browse, cards, choosing, exporting, jobs, microscope, ranking, recipes, scorers, words
+from app.parts import (
+    attaching,
+    browse,
+    cards,
+    choosing,
+    exporting,
+    intervals,
+    jobs,
+    linking,
+    microscope,
+    ranking,
+    recipes,
+    scorers,
+    words,
+)
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
 
 page_header("select")
+linking.arrived()
 if not state.workspace().list("scores"):
+    linking.notice()
     with empty(
         "Nothing to choose from yet",
         "Images are chosen by how hard they are. Score a data set first, or let the demo do it.",
@@ -44,14 +60,17 @@ def choosing_live() -> None:
         )
     with middle:
         choice, picked = recipes.choice_of(scores, config), state.picked_image()
+        linking.notice(scores, config, choice)
         if choice is None:
             return
         st.markdown(choosing.rule(choice))
         with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             choosing.counts(choice)
+            linking.link_bar(scores, choice)
             choosing.keep(scores, choice)
         choosing.warnings(choice)
         microscope.microscope(choice, label, choosing.limits(choice))
+        intervals.panel(scores, choice)
         bins, table = st.columns([1.5, 1], gap="medium")
         with bins:
             choosing.spread(scores, choice, label)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app import state
-from app.parts import charts, ranking, words
+from app.parts import charts, intervals, ranking, words
 from app.parts.gallery import Tile, gallery
 from app.parts.recipes import TITLES, more_fields
 from app.places import thumb
@@ -18,6 +19,7 @@ from d2c.config import recipe_of
 from d2c.errors import D2CError
 from d2c.explore import aggregates
 from d2c.select import STRATEGIES, Choice, SelectConfig, select
+from d2c.select.base import AUTO
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
 from d2c.select.why import why
@@ -40,16 +42,8 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
     )
     uses = STRATEGIES[strategy].uses
     per_class = _slider("Images per class", 1, int(sizes.max()), suggested(sizes), "per_class")
-    interval, offset, seed = begin.interval, begin.offset, begin.seed
-    if "interval" in uses:
-        interval = _slider(
-            "Interval k",
-            1,
-            _most_interval(int(sizes.max())),
-            begin.interval,
-            "k",
-            help="Every k-th rank is taken",
-        )
+    interval, offset, seed = begin.k, begin.offset, begin.seed
+    steps, auto = st.container(gap="small", key="recipe_k"), False  # drawn last: an automatic k hangs on all the others
     with st.container(key="recipe_more", gap="small"):
         if "offset" in uses:
             offset = _slider(
@@ -62,8 +56,18 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
             )
         if "seed" in uses:
             seed = int(st.number_input("Seed", 0, value=begin.seed, key="seed", bind="query-params"))
-        more = more_fields(scores, str(strategy))
-    return SelectConfig(str(strategy), per_class, interval, offset, seed, **more)
+        with steps:
+            auto = intervals.switch(str(strategy))
+        more = more_fields(scores, str(strategy), auto=auto)
+    config = SelectConfig(str(strategy), per_class, AUTO if auto else interval, offset, seed, **more)
+    if "interval" not in uses:
+        return config
+    with steps:
+        most = _most_interval(int(sizes.max()))
+        if auto:
+            intervals.show_found(scores, config, most)
+        interval = _slider("Interval k", 1, most, begin.k, "k", help="Every k-th rank is taken", disabled=auto)
+    return config if auto else dataclasses.replace(config, interval=interval)
 
 
 def limits(choice: Choice) -> dict[str, tuple[int, int]]:
@@ -79,7 +83,7 @@ def _most_interval(most: int) -> int:
 def suggested(sizes: np.ndarray) -> int:
     """A budget that interval sampling reaches within four fifths of a class of usual size, at most the paper's."""
     config, usual = SelectConfig(), int(np.median(sizes))
-    reach = int(0.8 * usual / config.interval) + 1
+    reach = int(0.8 * usual / config.k) + 1
     return max(1, min(config.per_class, max(reach, min(10, usual))))
 
 
@@ -92,7 +96,7 @@ def rule(choice: Choice) -> str:
         return f"Takes every image of a class of about {size:,}."
     if config.strategy == "interval":
         ranks = choice.ranks[choice.label == _usual(choice)]
-        step = int(ranks[1] - ranks[0]) if len(ranks) > 1 else config.interval
+        step = int(ranks[1] - ranks[0]) if len(ranks) > 1 else config.k
         left = size - 1 - int(ranks[-1])
         shown = f"{ranks[0]}, {ranks[1]}, … {ranks[-1]}" if len(ranks) > 2 else ", ".join(map(str, ranks))
         begin = "the easiest on" if ranks[0] == 0 else f"rank {ranks[0]:,} on"
@@ -185,7 +189,7 @@ def pictures(
 
 def keep(scores: Artifact, choice: Choice) -> None:
     """The button that makes an artifact of the choice, or where it is kept already."""
-    config = relevant(choice.config)
+    config = relevant(choice.asked)
     parents = [a.fingerprint for a in parents_of(scores, config)]
     there = state.workspace().by_fingerprint("subsets", fingerprint_of(recipe_of(config), parents))
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="keep_row"):
@@ -273,13 +277,16 @@ def _page(pages: int) -> int:
     return here
 
 
-def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | None = None) -> int:
+def _slider(
+    label: str, low: int, high: int, begin: int, key: str, help: str | None = None, disabled: bool = False
+) -> int:
     """A slider in the URL that stays within its limits when these change with the scores."""
     if key in st.session_state:
         st.session_state[key] = min(max(int(st.session_state[key]), low), high)
     if low >= high:
         return low
-    return int(st.slider(label, low, high, value=min(max(begin, low), high), key=key, bind="query-params", help=help))
+    begin = min(max(begin, low), high)
+    return int(st.slider(label, low, high, begin, key=key, bind="query-params", help=help, disabled=disabled))
 
 
 def _usual(choice: Choice) -> int:

@@ -94,6 +94,7 @@ class Proxy:
         chosen = np.arange(count) if self.live else np.linspace(0, count - 1, min(count, CLASSES)).round()
         self.classes: list[int] = chosen.astype(int).tolist()
         self._kept: dict[int, _Class] = {}
+        self._found: dict[tuple[int, int, int], Curves] = {}
 
     @property
     def cost(self) -> float:
@@ -105,8 +106,22 @@ class Proxy:
     def curves(self, per_class: int, offset: int = 0, window: int = 0) -> Curves:
         """Each candidate k = 1 … ⌊(n − 1)/(m − 1)⌋ of the largest class, at a budget of m a class.
 
-        In smaller classes k is lowered as selection lowers it.
+        In smaller classes k is lowered as selection lowers it. What was found is kept for the next call.
         """
+        asked = (per_class, offset, window)
+        if asked not in self._found:
+            self._found[asked] = self._curves(*asked)
+        return self._found[asked]
+
+    def knows(self, per_class: int, offset: int = 0, window: int = 0) -> bool:
+        """Whether `curves` of that budget were found already, so that asking costs nothing."""
+        return (per_class, offset, window) in self._found
+
+    def settled(self, config: SelectConfig) -> SelectConfig:
+        """The configuration with the best k of its budget for its interval."""
+        return dataclasses.replace(config, interval=self.curves(config.per_class, config.offset, config.window).best)
+
+    def _curves(self, per_class: int, offset: int, window: int) -> Curves:
         config = SelectConfig("interval", per_class, offset=offset, window=window)
         sizes = self.ranking.sizes[self.classes]
         ks = candidates(int(sizes.max()), per_class)
@@ -198,8 +213,8 @@ class _Class:
 
 
 def auto_k(ranking: Ranking, per_class: int, offset: int = 0, window: int = 0) -> Curves:
-    """The curves over k of one budget and their best; see `Proxy` and `Curves`. Pure; to ask again keep a `Proxy`."""
-    return Proxy(ranking).curves(per_class, offset, window)
+    """The curves over k of one budget and their best; see `Proxy` and `Curves`. Kept with the ranking."""
+    return ranking.proxy.curves(per_class, offset, window)
 
 
 def as_table(curves: Curves) -> Mapping[str, np.ndarray]:

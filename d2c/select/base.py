@@ -56,7 +56,7 @@ class SelectConfig:
 
     @property
     def k(self) -> int:
-        """`interval` as a number. Raises UsageError while it is "auto": `Ranking.settled` finds which."""
+        """`interval` as a number. Raises UsageError while it is "auto": `Proxy.settled` finds which."""
         if isinstance(self.interval, str):
             raise UsageError(f"interval is {self.interval}: a ranking with features says which k that is")
         return self.interval

@@ -14,6 +14,7 @@ from d2c.select.base import SelectConfig
 from d2c.select.registry import STRATEGIES
 
 _HEX = re.compile(r"[0-9a-f]{12,64}")
+EDITS = ("pin", "exclude")  # lists of ids, which stand in a link by their own names, as on the page
 _BETWEEN, _IS = "~", "."  # of the options in a link: characters that an address leaves as they are
 
 
@@ -43,7 +44,8 @@ def link_fields(recipe: Recipe) -> dict[str, str]:
     """What a link says, by name: 12 digits of each fingerprint, and the options that are read or are not the default.
 
     `recipe`, `scored` (the scores), `scorer`, `data` (the data set) and `with`: strategy.interval~per_class.10~…;
-    names that no field of a page has, so that an address may hold a view beside them.
+    names that no field of a page has, so that an address may hold a view beside them. What is pinned and excluded
+    stands as `pin` and `exclude`.
     """
     strategy = STRATEGIES.get(str(recipe.options.get("strategy")))
     read = {"strategy", "per_class", *(strategy.uses if strategy else ())}
@@ -54,8 +56,8 @@ def link_fields(recipe: Recipe) -> dict[str, str]:
         "scored": str(recipe.scores.get("fingerprint", ""))[:12],
         "scorer": str(recipe.scorer.get("digest") or "")[:12],
         "data": str(recipe.dataset.get("fingerprint", ""))[:12],
-        "with": _BETWEEN.join(f"{k}{_IS}{v}" for k, v in said.items()),
-    }
+        "with": _BETWEEN.join(f"{k}{_IS}{v}" for k, v in said.items() if k not in EDITS),
+    } | {k: str(v) for k, v in said.items() if k in EDITS}
     return {k: v for k, v in own.items() if v}
 
 
@@ -72,5 +74,6 @@ def read_link(text: str) -> Recipe:
             options[name] = kinds[name].read(value) if name in kinds else value
         except ValueError:
             raise UsageError(f"{text[:80]!r} is no link to a recipe: {name} = {value!r} cannot be read") from None
+    options |= {name: fields[name] for name in EDITS if name in fields}
     scores = {"fingerprint": fields.get("scored", ""), "scorer": {"digest": fields.get("scorer", "")}}
     return Recipe(fields["recipe"], options, scores, {"fingerprint": fields.get("data", "")})

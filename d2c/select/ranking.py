@@ -12,7 +12,7 @@ import numpy as np
 
 from d2c.config import configure
 from d2c.errors import D2CError
-from d2c.select.auto import Curves, Proxy
+from d2c.select.auto import Proxy
 from d2c.select.base import AUTO, ClassView, Picks, SelectConfig, Spread
 from d2c.select.registry import STRATEGIES, automatic
 from d2c.select.rows import gather, missing
@@ -89,7 +89,6 @@ class Ranking:
     def _take(self, features: Any, measures: Mapping[str, np.ndarray] | None) -> None:
         self.features, self.measures = features, dict(measures or {})
         self._proxy: Proxy | None = None
-        self._curves: dict[tuple[int, int, int], Curves] = {}
         for what, array in {"features": features, **self.measures}.items():
             if array is not None and len(array) != len(self):
                 raise D2CError(f"{what} has {len(array)} rows for {len(self)} images: give one row an image")
@@ -124,38 +123,17 @@ class Ranking:
         except D2CError as problem:
             raise D2CError(f"{config.strategy} in class {self.name(view.label)}: {problem}") from None
 
-    def curves(self, per_class: int, offset: int = 0, window: int = 0) -> Curves:
-        """What each k's choice keeps of its classes at a budget (see `Curves`), kept for the next call.
-
-        Raises D2CError where there are no features.
-        """
-        asked = (per_class, offset, window)
-        if asked not in self._curves:
-            self._curves[asked] = self.proxy.curves(*asked)
-        return self._curves[asked]
-
     @property
     def proxy(self) -> Proxy:
-        """What `curves` are made by. Raises D2CError where there are no features."""
+        """What each interval k would keep, kept with the ranking. Raises D2CError where there are no features."""
         self._proxy = self._proxy or Proxy(self)
         return self._proxy
-
-    def knows(self, per_class: int, offset: int = 0, window: int = 0) -> bool:
-        """Whether `curves` of that budget are kept, so that asking costs nothing."""
-        return (per_class, offset, window) in self._curves
-
-    def settled(self, config: SelectConfig) -> SelectConfig:
-        """The configuration with a number for an interval that is "auto": the best of `curves`."""
-        if not automatic(config):
-            return config
-        best = self.curves(config.per_class, config.offset, config.window).best
-        return dataclasses.replace(config, interval=best)
 
     def choose(self, config: SelectConfig) -> Choice:
         """Pick in every class. See `choose`. Raises D2CError where what the strategy needs is not here."""
         config = configure(SelectConfig, config, {})  # raises UsageError for what cannot be meant
         if automatic(config):
-            return dataclasses.replace(self.choose(self.settled(config)), auto=True)
+            return dataclasses.replace(self.choose(self.proxy.settled(config)), auto=True)
         strategy = STRATEGIES[config.strategy]
         most = min(config.per_class, int(self.sizes.max())) * len(self.views)  # entries of a spread
         if strategy.spread is not None and most <= 2 * len(self) + 2**20:  # not with one huge class and many tiny ones

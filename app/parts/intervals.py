@@ -1,0 +1,285 @@
+"""The interval k without training: what each k would keep, drawn over k, and the best by a stated rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from app import state
+from app.parts import forms, jobs, ranking, scorers, words
+from d2c.artifacts import Artifact
+from d2c.errors import D2CError
+from d2c.explore.map import MapConfig
+from d2c.select import STRATEGIES, Choice, Ranking, SelectConfig
+from d2c.select.auto import Curves
+from d2c.select.inputs import features_of, find_map
+from d2c.select.trained import FEWEST, PROXIES, Agreement, Trained, agreement, trained
+
+HERE = Path(__file__).parent
+LIVE = 5e8  # products (`Proxy.cost`) up to which curves follow the sliders: some tenths of a second
+EACH = 0.4e-9  # s a product, on two cores
+LONGEST = 120.0  # s that a page may work at a press of a button
+#: Curve, what it is called, how it is written, and which way is better.
+SHOWN = (
+    ("frechet", "Fréchet distance", "number", "low: the whole class's mean and spread"),
+    ("coverage", "Coverage", "percent", "high: each image has a chosen one near"),
+    ("vendi", "Diversity (Vendi score)", "number", "high: so many unlike images"),
+    ("duplicates", "Near-duplicates", "percent", "low: few chosen ones alike"),
+    ("difficulty", "Mean difficulty", "number", "of the chosen; no better or worse"),
+)
+JUDGED = {"accuracy": "read as asked", "fd": "FD‑classifier", "kid": "KID‑classifier"}
+SAID = {
+    "rank": "the rule",
+    "frechet": "Fréchet distance",
+    "coverage": "coverage",
+    "vendi": "diversity",
+    "duplicates": "few near-duplicates",
+}
+_CURVES = st.components.v2.component(
+    "d2c_intervals",
+    html="<section class='intervals'></section>",
+    css=(HERE / "intervals.css").read_text(),
+    js=(HERE / "intervals.js").read_text(),
+)
+
+
+def switch(strategy: str) -> bool:
+    """The switch for an automatic k, in the URL; there only where a strategy can have one."""
+    return STRATEGIES[strategy].auto and st.toggle(
+        "Auto",
+        key="auto",
+        bind="query-params",
+        help="Let features of the images say which k keeps most of each class. Nothing is trained: it is a proxy",
+    )
+
+
+def show_found(scores: Artifact, config: SelectConfig, most: int) -> None:
+    """Let the slider of k stand where an automatic k came to; before the slider is drawn."""
+    seen = _seen_or_none(scores, config)
+    if seen is not None and ready(seen, config):
+        st.session_state["k"] = min(seen.proxy.settled(config).k, most)
+
+
+def seeing(scores: Artifact, made: Artifact) -> Ranking:
+    """The ranking with a map's features, which stay on the disk; what is found from them is kept with it."""
+
+    def make() -> Ranking:
+        ids = state.table(scores, "scores.parquet")["sample_id"].to_numpy()
+        return ranking.ranking(scores).having(features_of(made, ids))
+
+    found: Ranking = state.derived(scores, f"seeing {made.fingerprint}", make)
+    return found
+
+
+def ready(seen: Ranking, config: SelectConfig) -> bool:
+    """Whether the curves of a budget are there, or are found while somebody moves a slider."""
+    budget = (config.per_class, config.offset, config.window)
+    return seen.proxy.knows(*budget) or seen.proxy.cost <= LIVE
+
+
+def work_out(seen: Ranking, config: SelectConfig, key: str) -> None:
+    """What to do where the curves take longer: a button that finds them, with the time that takes."""
+    takes = EACH * seen.proxy.cost
+    if takes > LONGEST:
+        st.caption(
+            f"The classes are large: the curves would take about {words.seconds(takes)}, so they are not drawn here. "
+            "`d2c select --interval auto` finds k in the background."
+        )
+        return
+    st.caption(f"Of {len(seen):,} images the curves take about {words.seconds(max(takes, 1))} for each budget.")
+    if st.button("Work out the curves", icon=":material/monitoring:", key=key):
+        with st.spinner("Comparing every k …"):
+            seen.proxy.curves(config.per_class, config.offset, config.window)
+        st.rerun()
+
+
+def panel(scores: Artifact, choice: Choice) -> None:
+    """Five small curves over k with the current k and the best, their values in words, and trained models beside."""
+    config = choice.config
+    if not STRATEGIES[config.strategy].auto:
+        return
+    with st.expander("What each k would keep", icon=":material/monitoring:", expanded=True, key="intervals"):
+        made = _map(scores, config)
+        if made is None:
+            _no_map(scores)
+            return
+        try:
+            seen = seeing(scores, made)
+        except D2CError as problem:
+            st.info(words.plain(str(problem)), icon=":material/info:")
+            return
+        if not ready(seen, config):
+            work_out(seen, config, "work_out")
+            return
+        curves = seen.proxy.curves(config.per_class, config.offset, config.window)
+        group, judged = _judged(scores, seen, config)
+        _draw(choice, curves, judged)
+        st.markdown(values(curves, choice))
+        st.caption(
+            f"{curves.note} Features of {words.plain(made.name)}"
+            f"{_of_what(made)}. The best is {curves.rule}. It falls with the budget, so compare k at one budget only."
+        )
+        _trained(group, judged)
+
+
+def values(curves: Curves, choice: Choice) -> str:
+    """What the curves say of the current k, and of the best, in a sentence each."""
+    at, best = curves.nearest(choice.config.k), curves.nearest(curves.best)
+    m = min(choice.config.per_class, int(choice.ranking.sizes.max()))
+
+    def said(i: int) -> str:
+        return (
+            f"covers **{words.percent(float(curves.coverage[i]))}** of each class at a Fréchet distance of "
+            f"**{words.number(float(curves.frechet[i]))}**; its {words.many(m, 'image')} amount to "
+            f"{words.number(float(curves.vendi[i]))} unlike ones, {words.percent(float(curves.duplicates[i]))} have a "
+            f"near-duplicate among them, mean difficulty {words.number(float(curves.difficulty[i]))}"
+        )
+
+    lowered = f" (which acts like {curves.k[at]:,})" if choice.config.k > curves.k[-1] else ""
+    now = f"k = {choice.config.k:,}{lowered} {said(at)}."
+    if at == best:
+        return f"{now} The rule finds no better k."
+    return f"{now} \nThe rule would take **k = {curves.best:,}**, which {said(best)}."
+
+
+def _draw(choice: Choice, curves: Curves, judged: Agreement | None) -> None:
+    data = {
+        "k": curves.k.tolist(),
+        "now": choice.config.k,
+        "best": curves.best,
+        "auto": choice.auto,
+        "log": bool(len(curves.k) > 1 and np.ptp(np.diff(curves.k))),
+        "charts": [
+            {"title": title, "unit": unit, "hint": hint, "values": _short(getattr(curves, name))}
+            for name, title, unit, hint in SHOWN
+        ],
+        "judged": None if judged is None else _points(judged),
+    }
+
+    def tell() -> None:
+        take(st.session_state["k_curves"].get("set"), st.session_state)
+
+    _CURVES(key="k_curves", data=data, on_set_change=tell)
+
+
+def take(asked: Any, session: Any) -> None:
+    """Put a k that was clicked into the recipe, by hand from now on; before its fields are drawn, in a callback."""
+    if asked is not None:
+        session["k"], session["auto"] = max(1, int(asked)), False
+
+
+def _points(judged: Agreement) -> dict[str, Any]:
+    metric = next(iter(judged.judged))
+    return {
+        "title": f"Trained models: {JUDGED[metric]}",
+        "unit": "percent" if metric == "accuracy" else "number",
+        "hint": "high is better" if metric == "accuracy" else "low is better",
+        "k": judged.k.tolist(),
+        "values": _short(judged.judged[metric]),
+    }
+
+
+def _short(values: np.ndarray) -> list[float]:
+    return [float(f"{v:.5g}") for v in values.tolist()]
+
+
+def _judged(scores: Artifact, seen: Ranking, config: SelectConfig) -> tuple[list[Trained], Agreement | None]:
+    """The trained models that differ in k alone, those of this budget first; how they agree where there are enough."""
+    reports = ",".join(a.fingerprint[:12] for a in state.workspace().list("reports"))
+    known = state.derived(scores, f"trained {config.strategy} {reports}", lambda: trained(scores, config.strategy))
+    groups: list[list[Trained]] = list(known)
+    now = (config.per_class, config.offset, config.window)
+    groups.sort(key=lambda group: (len({one.k for one in group}) < FEWEST, group[0].budget != now))
+    if not groups or len({one.k for one in groups[0]}) < FEWEST:
+        return (groups[0] if groups else []), None
+    group = groups[0]
+    budget = group[0].budget
+    if not (seen.proxy.knows(*budget) or seen.proxy.cost <= LIVE):
+        return group, None
+    return group, agreement(group, seen.proxy.curves(*budget))
+
+
+def _trained(group: list[Trained], judged: Agreement | None) -> None:
+    """Whether the proxy goes with what trained models get, or what is missing to know."""
+    ks = sorted({one.k for one in group})
+    if judged is None and len(ks) >= FEWEST:
+        st.caption("There are trained models at another budget: work out its curves to compare them.")
+        return
+    if judged is None:
+        there = f"Trained models: {len(ks)} of {FEWEST} (k = {', '.join(map(str, ks))})." if ks else ""
+        st.caption(
+            f"{there or 'No trained models yet, so nothing says how far to trust this.'} Keep choices at three or more "
+            "k with one budget, then attach, train and judge each with the same settings: their judged values are then "
+            "drawn beside the curves."
+        )
+        return
+    m, offset, window = judged.budget
+    more = f", offset {offset}" * (offset > 0) + f", window {window}" * (window > 0)
+    st.markdown(
+        f"**Checked against {words.many(int(judged.runs.sum()), 'trained model')}** at k = "
+        f"{', '.join(map(str, judged.k.tolist()))} ({words.many(m, 'image')} a class{more}). "
+        "Spearman's ρ over these k; "
+        "+1 where what the proxy calls better was judged better:"
+    )
+    st.markdown(agreement_table(judged))
+    if len(judged.k) < 6:
+        st.caption(f"Of {len(judged.k)} values of k a correlation is rough: it may be chance.")
+
+
+def agreement_table(judged: Agreement) -> str:
+    """Judged values by k, then ρ by metric and proxy, as Markdown."""
+    metrics = list(judged.judged)
+    lines = ["| k | " + " | ".join(JUDGED[m] for m in metrics) + " |", "|---:|" + "---:|" * len(metrics)]
+    for i, k in enumerate(judged.k.tolist()):
+        said = [_value(m, float(judged.judged[m][i])) for m in metrics]
+        many = f" (mean of {judged.runs[i]})" if judged.runs[i] > 1 else ""
+        lines.append(f"| {k}{many} | {' | '.join(said)} |")
+    for name in PROXIES:
+        found = [judged.rho[m, name] for m in metrics]
+        lines.append(f"| ρ with {SAID[name]} | {' | '.join('–' if r is None else f'{r:+.2f}' for r in found)} |")
+    return "\n".join(lines)
+
+
+def _value(metric: str, value: float) -> str:
+    return words.percent(value) if metric == "accuracy" else words.number(value)
+
+
+def _map(scores: Artifact, config: SelectConfig) -> Artifact | None:
+    try:
+        return find_map(scores, config.features)
+    except D2CError:  # of another data set
+        return None
+
+
+def _seen_or_none(scores: Artifact, config: SelectConfig) -> Ranking | None:
+    try:
+        made = _map(scores, config)
+        return seeing(scores, made) if made is not None else None
+    except D2CError:
+        return None
+
+
+def _of_what(made: Artifact) -> str:
+    """(scorer features, 384 numbers an image), as far as the map says."""
+    seen = str(made.recipe.get("features") or made.facts.get("features") or "")
+    return f" ({words.plain(seen)})" if seen else ""
+
+
+def _no_map(scores: Artifact) -> None:
+    """Why there are no curves, and the button that makes what they need."""
+    dataset = scores.parent("datasets")
+    live = any(job.verb == "map" for job in jobs.live_jobs())
+    jobs.panel(key="intervals_map", verbs=("map",), unfinished=True, limit=1)
+    if live:
+        return
+    st.caption(
+        "To say what each k keeps of a class takes features of the images, which a map holds. There is none yet."
+    )
+    begin = MapConfig()
+    if scorers.misfit(begin.scorer, dataset):
+        begin = MapConfig(features="pixels")
+    argv = forms.words_of("map", f"datasets/{dataset.name}", begin)
+    jobs.start_button("Make a map", argv, f"Map {words.plain(dataset.name)}", key="intervals_go", primary=False)
