@@ -65,9 +65,10 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
     with steps:
         most = _most_interval(int(sizes.max()))
         if auto:
-            intervals.show_found(scores, config, most)
-        interval = _slider("Interval k", 1, most, begin.k, "k", help="Every k-th rank is taken", disabled=auto)
-    return config if auto else dataclasses.replace(config, interval=interval)
+            intervals.found_slider(scores, config, most)
+            return config
+        interval = _slider("Interval k", 1, most, begin.k, "k", help="Every k-th rank is taken")
+    return dataclasses.replace(config, interval=interval)
 
 
 def limits(choice: Choice) -> dict[str, tuple[int, int]]:
@@ -277,16 +278,13 @@ def _page(pages: int) -> int:
     return here
 
 
-def _slider(
-    label: str, low: int, high: int, begin: int, key: str, help: str | None = None, disabled: bool = False
-) -> int:
+def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | None = None) -> int:
     """A slider in the URL that stays within its limits when these change with the scores."""
     if key in st.session_state:
         st.session_state[key] = min(max(int(st.session_state[key]), low), high)
     if low >= high:
         return low
-    begin = min(max(begin, low), high)
-    return int(st.slider(label, low, high, begin, key=key, bind="query-params", help=help, disabled=disabled))
+    return int(st.slider(label, low, high, value=min(max(begin, low), high), key=key, bind="query-params", help=help))
 
 
 def _usual(choice: Choice) -> int:

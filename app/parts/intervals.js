@@ -3,6 +3,8 @@
 
 const PANELS = new WeakMap()
 const HEIGHT = 76
+const LEFT = 44 // px for the ends of the values
+const RIGHT = 5
 const DRAG = "d2c-drag" // what the microscope tells the page while it is dragged
 
 export default function (component) {
@@ -98,7 +100,7 @@ function figures(panel) {
 const number = (n) => n.toLocaleString("en")
 const nearest = (ks, k) => ks.reduce((best, one, i) => (Math.abs(one - k) < Math.abs(ks[best] - k) ? i : best), 0)
 const written = (unit, v) =>
-  unit === "percent" ? `${(100 * v).toFixed(1)} %` : Math.abs(v) >= 1000 ? number(Math.round(v)) : String(Number(v.toPrecision(4)))
+  unit === "percent" ? `${(100 * v).toFixed(1)} %` : Math.abs(v) >= 1000 ? number(Math.round(v)) : String(Number(v.toPrecision(3)))
 
 // 0 … 1 along the axis, by k or by its logarithm.
 function along(panel, k) {
@@ -111,7 +113,7 @@ function along(panel, k) {
 
 function placeAt(panel, chart, x) {
   const box = chart.getBoundingClientRect()
-  const share = (x - box.left) / box.width
+  const share = (x - box.left - LEFT) / (box.width - LEFT - RIGHT)
   const places = panel.data.k.map((k) => along(panel, k))
   return places.reduce((best, place, i) => (Math.abs(place - share) < Math.abs(places[best] - share) ? i : best), 0)
 }
@@ -122,10 +124,10 @@ function outline(panel) {
     const wide = figure.querySelector(".plot").clientWidth
     const low = Math.min(...chart.values), high = Math.max(...chart.values)
     chart.wide = wide
-    chart.x = (k) => along(panel, k) * wide
+    chart.x = (k) => LEFT + along(panel, k) * (wide - LEFT - RIGHT)
     chart.y = (v) => (high > low ? 8 + (HEIGHT - 20) * (1 - (v - low) / (high - low)) : HEIGHT / 2)
     const points = chart.k.map((k, j) => `${chart.x(k).toFixed(1)},${chart.y(chart.values[j]).toFixed(1)}`)
-    figure.querySelector(".floor").setAttribute("d", `M0,${HEIGHT - 4.5}H${wide}`)
+    figure.querySelector(".floor").setAttribute("d", `M${LEFT},${HEIGHT - 4.5}H${wide}`)
     figure.querySelector(".line").setAttribute("d", points.length > 1 ? `M${points.join("L")}` : "")
     figure.querySelector(".points").setAttribute("d", chart.points ? points.map((p) => `M${p}h0`).join("") : "")
     figure.querySelector(".end.top").textContent = high > low ? written(chart.unit, high) : ""

@@ -21,14 +21,15 @@ from d2c.select.trained import FEWEST, PROXIES, Agreement, Trained, agreement, t
 HERE = Path(__file__).parent
 LIVE = 5e8  # products (`Proxy.cost`) up to which curves follow the sliders: some tenths of a second
 EACH = 0.4e-9  # s a product, on two cores
+_FOUND = "_k_found"
 LONGEST = 120.0  # s that a page may work at a press of a button
 #: Curve, what it is called, how it is written, and which way is better.
 SHOWN = (
-    ("frechet", "Fréchet distance", "number", "low: the whole class's mean and spread"),
-    ("coverage", "Coverage", "percent", "high: each image has a chosen one near"),
+    ("frechet", "Fréchet distance", "number", "low: nearer the whole class"),
+    ("coverage", "Coverage", "percent", "high: every image has one near"),
     ("vendi", "Diversity (Vendi score)", "number", "high: so many unlike images"),
     ("duplicates", "Near-duplicates", "percent", "low: few chosen ones alike"),
-    ("difficulty", "Mean difficulty", "number", "of the chosen; no better or worse"),
+    ("difficulty", "Mean difficulty", "number", "of the chosen; neither is better"),
 )
 JUDGED = {"accuracy": "read as asked", "fd": "FD‑classifier", "kid": "KID‑classifier"}
 SAID = {
@@ -49,18 +50,32 @@ _CURVES = st.components.v2.component(
 def switch(strategy: str) -> bool:
     """The switch for an automatic k, in the URL; there only where a strategy can have one."""
     return STRATEGIES[strategy].auto and st.toggle(
-        "Auto",
+        "Auto k",
         key="auto",
         bind="query-params",
+        on_change=_leave,
         help="Let features of the images say which k keeps most of each class. Nothing is trained: it is a proxy",
     )
 
 
-def show_found(scores: Artifact, config: SelectConfig, most: int) -> None:
-    """Let the slider of k stand where an automatic k came to; before the slider is drawn."""
+def _leave() -> None:
+    """When the switch is turned off, k goes on from where it came to."""
+    found = st.session_state.pop(_FOUND, None)
+    if not st.session_state["auto"] and found is not None:
+        st.session_state["k"] = found
+
+
+def found_slider(scores: Artifact, config: SelectConfig, most: int) -> None:
+    """Where an automatic k came to, in place of the slider of k: not in the URL, and not to be moved."""
     seen = _seen_or_none(scores, config)
-    if seen is not None and ready(seen, config):
-        st.session_state["k"] = min(seen.proxy.settled(config).k, most)
+    if seen is None or not ready(seen, config):
+        return
+    k = seen.proxy.settled(config).k
+    st.session_state[_FOUND] = min(k, most)
+    st.session_state["k_found"] = k
+    most = max(most, k)
+    if most > 1:
+        st.slider("Interval k, found", 1, most, key="k_found", disabled=True, help="By the rule below the curves")
 
 
 def seeing(scores: Artifact, made: Artifact) -> Ranking:
@@ -117,10 +132,11 @@ def panel(scores: Artifact, choice: Choice) -> None:
         curves = seen.proxy.curves(config.per_class, config.offset, config.window)
         group, judged = _judged(scores, seen, config)
         _draw(choice, curves, judged)
-        st.markdown(values(curves, choice))
+        st.markdown(f":small[{values(curves, choice)}]")
         st.caption(
             f"{curves.note} Features of {words.plain(made.name)}"
-            f"{_of_what(made)}. The best is {curves.rule}. It falls with the budget, so compare k at one budget only."
+            f"{_of_what(made)}. The best is {curves.rule}. "
+            "The distance falls with the budget: compare k at one budget only."
         )
         _trained(group, judged)
 
@@ -133,16 +149,16 @@ def values(curves: Curves, choice: Choice) -> str:
     def said(i: int) -> str:
         return (
             f"covers **{words.percent(float(curves.coverage[i]))}** of each class at a Fréchet distance of "
-            f"**{words.number(float(curves.frechet[i]))}**; its {words.many(m, 'image')} amount to "
-            f"{words.number(float(curves.vendi[i]))} unlike ones, {words.percent(float(curves.duplicates[i]))} have a "
-            f"near-duplicate among them, mean difficulty {words.number(float(curves.difficulty[i]))}"
+            f"**{curves.frechet[i]:.3g}**; its {words.many(m, 'image')} amount to "
+            f"{curves.vendi[i]:.2g} unlike ones, {words.percent(float(curves.duplicates[i]))} have a "
+            f"near-duplicate among them, mean difficulty {curves.difficulty[i]:.3g}"
         )
 
     lowered = f" (which acts like {curves.k[at]:,})" if choice.config.k > curves.k[-1] else ""
     now = f"k = {choice.config.k:,}{lowered} {said(at)}."
     if at == best:
         return f"{now} The rule finds no better k."
-    return f"{now} \nThe rule would take **k = {curves.best:,}**, which {said(best)}."
+    return f"{now} The rule would take **k = {curves.best:,}**, which {said(best)}."
 
 
 def _draw(choice: Choice, curves: Curves, judged: Agreement | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,10 +13,11 @@ import streamlit as st
 
 from app import state
 from app.parts import recipes, words
-from d2c.artifacts import Artifact
+from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import configure, recipe_of
 from d2c.errors import D2CError, UsageError
 from d2c.select import Choice, SelectConfig
+from d2c.select.inputs import parents_of
 from d2c.select.links import EDITS
 from d2c.select.recipes import Difference, Recipe, check, link_fields, read_link, recipe_for
 from d2c.select.verb import relevant
@@ -85,7 +87,10 @@ def notice(scores: Artifact | None = None, config: SelectConfig | None = None, c
     arrival: Arrival | None = st.session_state.get(_ARRIVED)
     if arrival is None:
         return
-    live = fingerprint(scores, config)
+    live = ""
+    if scores is not None and config is not None:
+        with contextlib.suppress(D2CError):  # features that are not there
+            live = _recipe(scores, config).fingerprint
     arrival.live = live if arrival.live is None else arrival.live
     if arrival.live != live:
         st.session_state[_ARRIVED] = None
@@ -111,26 +116,24 @@ def helps(difference: Difference) -> str:
     return HELP.get(difference.part.split()[0].rstrip(","), "")
 
 
-def fingerprint(scores: Artifact | None, config: SelectConfig | None) -> str:
-    """The fingerprint of what the page would choose; empty where it cannot choose."""
-    if scores is None or config is None:
-        return ""
-    try:
-        return recipe_for(scores, config).fingerprint
-    except D2CError:  # features that are not there
-        return ""
-
-
 def link_bar(scores: Artifact, choice: Choice) -> None:
     """Hold the recipe in the address, beside what the fields say there, and offer to copy the whole.
 
     The browser writes it: an address that the server sends would be another step of the browser's Back at every
     move of a slider.
     """
-    recipe = recipe_for(scores, choice.asked)
-    own = {name: value for name, value in link_fields(recipe).items() if name not in EDITS}
+    said = link_fields(_recipe(scores, choice.asked))
+    own = {name: value for name, value in said.items() if name not in EDITS}
     beside = {name: value for name, value in st.query_params.to_dict().items() if name not in own}
     _LINK(key="link", data={"own": own, "beside": beside})
+
+
+def _recipe(scores: Artifact, config: SelectConfig) -> Recipe:
+    """The live recipe: what is said of the scores is read once, so that it costs a hash."""
+    same: Recipe = state.derived(scores, "recipe", lambda: recipe_for(scores, SelectConfig()))
+    config = relevant(config)
+    mark = fingerprint_of(recipe_of(config), [p.fingerprint for p in parents_of(scores, config)])
+    return dataclasses.replace(same, fingerprint=mark, options=recipe_of(config))
 
 
 def _fields_differ(link: Recipe, config: SelectConfig | None) -> Sequence[Difference]:

@@ -15,7 +15,7 @@ from d2c.select.registry import STRATEGIES
 
 _HEX = re.compile(r"[0-9a-f]{12,64}")
 EDITS = ("pin", "exclude")  # lists of ids, which stand in a link by their own names, as on the page
-_BETWEEN, _IS = "~", "."  # of the options in a link: characters that an address leaves as they are
+_BETWEEN, _IS = "*", "."  # of the options in a link: characters that an address leaves as they are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Recipe:
 def link_fields(recipe: Recipe) -> dict[str, str]:
     """What a link says, by name: 12 digits of each fingerprint, and the options that are read or are not the default.
 
-    `recipe`, `scored` (the scores), `scorer`, `data` (the data set) and `with`: strategy.interval~per_class.10~…;
+    `recipe`, `scored` (the scores), `scorer`, `data` (the data set) and `with`: strategy.interval*per_class.10*…;
     names that no field of a page has, so that an address may hold a view beside them. What is pinned and excluded
     stands as `pin` and `exclude`.
     """

@@ -62,7 +62,7 @@ def recipe_for(scores: Artifact, config: SelectConfig) -> Recipe:
 def link(chosen: Artifact | Recipe) -> str:
     """A chosen set as the query part of an address; see `link_fields`."""
     recipe = chosen if isinstance(chosen, Recipe) else recipe_of_set(chosen)
-    return urlencode(link_fields(recipe), safe=",")
+    return urlencode(link_fields(recipe), safe=",*")
 
 
 def describe(recipe: Recipe) -> str:

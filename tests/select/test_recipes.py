@@ -69,7 +69,7 @@ def test_the_same_data_give_the_same_images(subset: Artifact, elsewhere: Workspa
 
 
 def test_a_link_may_be_long(subset: Artifact) -> None:
-    (found,) = check(f"{link(subset)}~pins.{list(range(1000))}", subset.workspace)
+    (found,) = check(f"{link(subset)}*pins.{list(range(1000))}", subset.workspace)
     assert found.part == "options"
     assert "pins" in found.here
 
