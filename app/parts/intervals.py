@@ -199,7 +199,7 @@ def _points(judged: Agreement) -> dict[str, Any]:
 
 
 def _short(values: np.ndarray) -> list[float]:
-    return [float(f"{v:.5g}") for v in values.tolist()]
+    return [float(f"{v:.9g}") for v in values.tolist()]
 
 
 def _judged(scores: Artifact, seen: Ranking, config: SelectConfig) -> tuple[list[Trained], Agreement | None]:
