@@ -82,6 +82,7 @@ function figures(panel) {
   const all = panel.data.charts.map((chart) => ({ ...chart, k: panel.data.k }))
   if (panel.data.judged) all.push({ ...panel.data.judged, points: true })
   panel.all = all
+  panel.charts.classList.toggle("six", all.length > 5)
   panel.charts.replaceChildren(...all.map((chart) => {
     const figure = document.createElement("figure")
     figure.innerHTML =

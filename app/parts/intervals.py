@@ -9,14 +9,14 @@ import numpy as np
 import streamlit as st
 
 from app import state
-from app.parts import forms, jobs, ranking, scorers, words
+from app.parts import forms, jobs, judging, ranking, scorers, words
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
 from d2c.explore.map import MapConfig
 from d2c.select import STRATEGIES, Choice, Ranking, SelectConfig
 from d2c.select.auto import Curves
 from d2c.select.inputs import features_of, find_map
-from d2c.select.trained import FEWEST, PROXIES, Agreement, Trained, agreement, trained
+from d2c.select.trained import Agreement
 
 HERE = Path(__file__).parent
 LIVE = 5e8  # products (`Proxy.cost`) up to which curves follow the sliders: some tenths of a second
@@ -27,18 +27,10 @@ LONGEST = 120.0  # s that a page may work at a press of a button
 SHOWN = (
     ("frechet", "Fréchet distance", "number", "low: nearer the whole class"),
     ("coverage", "Coverage", "percent", "high: every image has one near"),
-    ("vendi", "Diversity (Vendi score)", "number", "high: so many unlike images"),
+    ("vendi", "Diversity (Vendi)", "number", "high: so many unlike images"),
     ("duplicates", "Near-duplicates", "percent", "low: few chosen ones alike"),
     ("difficulty", "Mean difficulty", "number", "of the chosen; neither is better"),
 )
-JUDGED = {"accuracy": "read as asked", "fd": "FD‑classifier", "kid": "KID‑classifier"}
-SAID = {
-    "rank": "the rule",
-    "frechet": "Fréchet distance",
-    "coverage": "coverage",
-    "vendi": "diversity",
-    "duplicates": "few near-duplicates",
-}
 _CURVES = st.components.v2.component(
     "d2c_intervals",
     html="<section class='intervals'></section>",
@@ -130,15 +122,18 @@ def panel(scores: Artifact, choice: Choice) -> None:
             work_out(seen, config, "work_out")
             return
         curves = seen.proxy.curves(config.per_class, config.offset, config.window)
-        group, judged = _judged(scores, seen, config)
+        group, judged = judging.judged(scores, seen, config, LIVE)
         _draw(choice, curves, judged)
         st.markdown(f":small[{values(curves, choice)}]")
+        plain = (
+            "" if config.strategy == "interval" else "The curves are of every k-th rank, without this rule's choice. "
+        )
         st.caption(
-            f"{curves.note} Features of {words.plain(made.name)}"
+            f"{plain}{curves.note} Features of {words.plain(made.name)}"
             f"{_of_what(made)}. The best is {curves.rule}. "
             "The distance falls with the budget: compare k at one budget only."
         )
-        _trained(group, judged)
+        judging.checked(group, judged)
 
 
 def values(curves: Curves, choice: Choice) -> str:
@@ -169,10 +164,10 @@ def _draw(choice: Choice, curves: Curves, judged: Agreement | None) -> None:
         "auto": choice.auto,
         "log": bool(len(curves.k) > 1 and np.ptp(np.diff(curves.k))),
         "charts": [
-            {"title": title, "unit": unit, "hint": hint, "values": _short(getattr(curves, name))}
+            {"title": title, "unit": unit, "hint": hint, "values": judging.short(getattr(curves, name))}
             for name, title, unit, hint in SHOWN
         ],
-        "judged": None if judged is None else _points(judged),
+        "judged": None if judged is None else judging.points(judged),
     }
 
     def tell() -> None:
@@ -185,82 +180,6 @@ def take(asked: Any, session: Any) -> None:
     """Put a k that was clicked into the recipe, by hand from now on; before its fields are drawn, in a callback."""
     if asked is not None:
         session["k"], session["auto"] = max(1, int(asked)), False
-
-
-def _points(judged: Agreement) -> dict[str, Any]:
-    metric = next(iter(judged.judged))
-    return {
-        "title": f"Trained models: {JUDGED[metric]}",
-        "unit": "percent" if metric == "accuracy" else "number",
-        "hint": "high is better" if metric == "accuracy" else "low is better",
-        "k": judged.k.tolist(),
-        "values": _short(judged.judged[metric]),
-    }
-
-
-def _short(values: np.ndarray) -> list[float]:
-    return [float(f"{v:.9g}") for v in values.tolist()]
-
-
-def _judged(scores: Artifact, seen: Ranking, config: SelectConfig) -> tuple[list[Trained], Agreement | None]:
-    """The trained models that differ in k alone, those of this budget first; how they agree where there are enough."""
-    reports = ",".join(a.fingerprint[:12] for a in state.workspace().list("reports"))
-    known = state.derived(scores, f"trained {config.strategy} {reports}", lambda: trained(scores, config.strategy))
-    groups: list[list[Trained]] = list(known)
-    now = (config.per_class, config.offset, config.window)
-    groups.sort(key=lambda group: (len({one.k for one in group}) < FEWEST, group[0].budget != now))
-    if not groups or len({one.k for one in groups[0]}) < FEWEST:
-        return (groups[0] if groups else []), None
-    group = groups[0]
-    budget = group[0].budget
-    if not (seen.proxy.knows(*budget) or seen.proxy.cost <= LIVE):
-        return group, None
-    return group, agreement(group, seen.proxy.curves(*budget))
-
-
-def _trained(group: list[Trained], judged: Agreement | None) -> None:
-    """Whether the proxy goes with what trained models get, or what is missing to know."""
-    ks = sorted({one.k for one in group})
-    if judged is None and len(ks) >= FEWEST:
-        st.caption("There are trained models at another budget: work out its curves to compare them.")
-        return
-    if judged is None:
-        there = f"Trained models: {len(ks)} of {FEWEST} (k = {', '.join(map(str, ks))})." if ks else ""
-        st.caption(
-            f"{there or 'No trained models yet, so nothing says how far to trust this.'} Keep choices at three or more "
-            "k with one budget, then attach, train and judge each with the same settings: their judged values are then "
-            "drawn beside the curves."
-        )
-        return
-    m, offset, window = judged.budget
-    more = f", offset {offset}" * (offset > 0) + f", window {window}" * (window > 0)
-    st.markdown(
-        f"**Checked against {words.many(int(judged.runs.sum()), 'trained model')}** at k = "
-        f"{', '.join(map(str, judged.k.tolist()))} ({words.many(m, 'image')} a class{more}). "
-        "Spearman's ρ over these k; "
-        "+1 where what the proxy calls better was judged better:"
-    )
-    st.markdown(agreement_table(judged))
-    if len(judged.k) < 6:
-        st.caption(f"Of {len(judged.k)} values of k a correlation is rough: it may be chance.")
-
-
-def agreement_table(judged: Agreement) -> str:
-    """Judged values by k, then ρ by metric and proxy, as Markdown."""
-    metrics = list(judged.judged)
-    lines = ["| k | " + " | ".join(JUDGED[m] for m in metrics) + " |", "|---:|" + "---:|" * len(metrics)]
-    for i, k in enumerate(judged.k.tolist()):
-        said = [_value(m, float(judged.judged[m][i])) for m in metrics]
-        many = f" (mean of {judged.runs[i]})" if judged.runs[i] > 1 else ""
-        lines.append(f"| {k}{many} | {' | '.join(said)} |")
-    for name in PROXIES:
-        found = [judged.rho[m, name] for m in metrics]
-        lines.append(f"| ρ with {SAID[name]} | {' | '.join('–' if r is None else f'{r:+.2f}' for r in found)} |")
-    return "\n".join(lines)
-
-
-def _value(metric: str, value: float) -> str:
-    return words.percent(value) if metric == "accuracy" else words.number(value)
 
 
 def _map(scores: Artifact, config: SelectConfig) -> Artifact | None:

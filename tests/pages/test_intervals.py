@@ -139,9 +139,14 @@ def test_trained_models_are_drawn_beside_the_curves(page: Page, new: Artifact, p
     test = page("select", per_class=2, k=2)
     judged = given(test, "d2c_intervals")["judged"]
     assert (judged["k"], judged["values"]) == ([1, 3, 5], [0.25, 0.5, 0.75])
-    (table,) = (m.value for m in test.markdown if "ρ with coverage" in m.value)
+    (table,) = (m.value for m in test.markdown if "| ρ with |" in m.value)
     seen = load(new, SelectConfig(interval="auto")).features
     curves = Ranking(new.table("scores.parquet"), features=seen).proxy.curves(2)
     rho = spearman(np.array([0.25, 0.5, 0.75]), curves.coverage[[0, 2, 4]])
-    assert f"| ρ with coverage | {'–' if rho is None else f'{rho:+.2f}'} |" in table
+    head, _, first = table.splitlines()[:3]
+    at = [cell.strip() for cell in head.split("|")].index("coverage")
+    assert first.split("|")[at].strip() == ("–" if rho is None else f"{rho:+.2f}".replace("-", "−"))
+    (table,) = (m.value for m in test.markdown if "| Judged |" in m.value)
+    assert "| Judged | k = 1 | k = 3 | k = 5 |" in table
+    assert "| read as asked | 25.0 % | 50.0 % | 75.0 % |" in table
     assert any("3 trained models" in m.value for m in test.markdown)
