@@ -7,6 +7,8 @@ flags from it, and the app makes its form fields from it. A field says everythin
     class SelectConfig:
         interval: int = option(16, "Distance k between chosen ranks", minimum=1)
 
+A number may also be a word, as `interval: int | Literal["auto"]`: the type says which.
+
 Fields with `identity=False` change how a result is computed (batch size, workers) but not what it is,
 so they stay out of the recipe and of the fingerprint.
 """
@@ -62,6 +64,7 @@ class Option:
 
     name: str
     type: type
+    words: tuple[str, ...]  # that the value may be instead of one of the type
     default: Any
     help: str
     unit: str
@@ -71,6 +74,16 @@ class Option:
     identity: bool
     advanced: bool
     late: bool = False
+
+    def read(self, text: str) -> Any:
+        """The value that a text stands for. Raises ValueError where it is none of the type."""
+        if text in self.words:
+            return text
+        if self.type is bool:
+            if text.lower() not in ("true", "false"):
+                raise ValueError(text)
+            return text.lower() == "true"
+        return self.type(text)
 
 
 def options_of(cls: type) -> list[Option]:
@@ -83,8 +96,16 @@ def options_of(cls: type) -> list[Option]:
         if callable(choices):
             choices = choices()
         resolved = tuple(choices) if choices is not None else None
-        found.append(Option(name=field.name, type=hints[field.name], default=field.default, choices=resolved, **meta))
+        kind, words = _kind_of(hints[field.name])
+        found.append(Option(name=field.name, type=kind, words=words, default=field.default, choices=resolved, **meta))
     return found
+
+
+def _kind_of(hint: Any) -> tuple[type, tuple[str, ...]]:
+    """Int | Literal["auto"] → int and ("auto",); any other type as it is."""
+    parts = typing.get_args(hint)
+    words = tuple(w for part in parts if typing.get_origin(part) is typing.Literal for w in typing.get_args(part))
+    return (next(p for p in parts if typing.get_origin(p) is not typing.Literal), words) if words else (hint, ())
 
 
 def configure(cls: type[C], config: C | None, options: Mapping[str, Any]) -> C:
@@ -108,10 +129,12 @@ def configure(cls: type[C], config: C | None, options: Mapping[str, Any]) -> C:
 
 def _check(owner: str, spec: Option, value: Any) -> None:
     where = f"{owner}.{spec.name}"
+    if isinstance(value, str) and value in spec.words:
+        return
     if spec.type in (int, float, str, bool) and (
         not isinstance(value, spec.type) or (spec.type is int and isinstance(value, bool))
     ):
-        raise UsageError(f"{where} = {value!r} is not {spec.type.__name__}")
+        raise UsageError(f"{where} = {value!r} is not {_kinds(spec)}")
     if spec.choices is not None and value not in spec.choices:
         raise UsageError(f"{where} = {value!r} is not one of {', '.join(spec.choices)}")
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -123,6 +146,10 @@ def _check(owner: str, spec: Option, value: Any) -> None:
             raise UsageError(f"{where} = {value:g} is below {spec.minimum:g}")
         if spec.maximum is not None and value > spec.maximum:
             raise UsageError(f"{where} = {value:g} is above {spec.maximum:g}")
+
+
+def _kinds(spec: Option) -> str:
+    return " or ".join([spec.type.__name__, *(f"the word {word}" for word in spec.words)])
 
 
 def recipe_of(config: Any) -> dict[str, Any]:
@@ -155,12 +182,24 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
             parser.add_argument(
                 flag,
                 dest=spec.name,
-                type=spec.type,
+                type=_reader(spec) if spec.words else spec.type,
                 choices=spec.choices,
-                metavar=None if spec.choices else spec.type.__name__.upper(),
+                metavar=None if spec.choices else "|".join([spec.type.__name__.upper(), *spec.words]),
                 default=argparse.SUPPRESS,
                 help=text,
             )
+
+
+def _reader(spec: Option) -> Callable[[str], Any]:
+    """What reads a flag that may be a word."""
+
+    def read(text: str) -> Any:
+        try:
+            return spec.read(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {_kinds(spec)}") from None
+
+    return read
 
 
 def arguments_of(cls: type, config: Any) -> list[str]:

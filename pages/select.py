@@ -14,7 +14,9 @@ from app.parts import (
     details,
     editing,
     exporting,
+    intervals,
     jobs,
+    linking,
     microscope,
     recipes,
     scorers,
@@ -28,7 +30,9 @@ from d2c.explore.summaries import summary_of
 from d2c.select import SelectConfig
 
 page_header("select")
+linking.arrived()
 if not state.workspace().list("scores"):
+    linking.notice()
     with empty(
         "Nothing to choose from yet",
         "Images are chosen by how hard they are. Score a data set first, or let the demo do it.",
@@ -69,12 +73,14 @@ def following(
     """What the recipe chooses: counts, microscope, map, pictures and details. `whole`: what is not chosen, too."""
     config = editing.edited(scores, choosing.as_it_stands(drawn))
     choice, picked = recipes.choice_of(scores, config), state.picked_image()
+    linking.notice(scores, config, choice)
     if choice is None:
         return
     of_class = showing.rows_of(choice, label)
     lit = choice_map.narrowed(made, scores, of_class)
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         choosing.counts(scores, choice)
+        linking.link_bar(scores, choice)
         choosing.keep(scores, choice)
     scope, plan = st.columns([1.15, 1], gap="medium")
     with scope:
@@ -96,6 +102,7 @@ def following(
         choosing.spread(scores, choice, lit, label)
         details.panel(dataset, scores, choice, picked)
         choosing.class_table(scores, choice)
+    intervals.panel(scores, choice)
 
 
 choosing_live()

@@ -1,11 +1,21 @@
 import argparse
 from dataclasses import dataclass
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2c.config import add_arguments, arguments_of, configure, execution_of, from_namespace, option, recipe_of
+from d2c.config import (
+    add_arguments,
+    arguments_of,
+    configure,
+    execution_of,
+    from_namespace,
+    option,
+    options_of,
+    recipe_of,
+)
 from d2c.errors import UsageError
 
 
@@ -96,3 +106,27 @@ def test_a_late_option_leaves_old_recipes_as_they_were() -> None:
 
     assert recipe_of(New()) == recipe_of(Old()) == {"k": 1}
     assert recipe_of(New(pin="3")) == {"k": 1, "pin": "3"}
+
+
+@dataclass(frozen=True)
+class Wordy:
+    interval: int | Literal["auto"] = option(16, "Distance between ranks", minimum=1)
+
+
+def test_a_number_may_be_a_word(capsys: pytest.CaptureFixture[str]) -> None:
+    (spec,) = options_of(Wordy)
+    assert (spec.type, spec.words) == (int, ("auto",))
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Wordy)
+    for value in ("auto", 7):
+        config = from_namespace(Wordy, parser.parse_args(arguments_of(Wordy, Wordy(value))))
+        assert config == configure(Wordy, None, {"interval": value}) == Wordy(value)
+        assert recipe_of(config) == {"interval": value}
+    for wrong in ("automatic", 0, True, 2.5):
+        with pytest.raises(UsageError, match=r"is not int or the word auto|below 1"):
+            configure(Wordy, None, {"interval": wrong})
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--interval=seven"])
+    assert "'seven' is not int or the word auto" in capsys.readouterr().err
+    parser.print_help()
+    assert "INT|auto" in capsys.readouterr().out

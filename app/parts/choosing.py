@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import state
-from app.parts import ranking, words
+from app.parts import intervals, ranking, words
 from app.parts.bins import bins
 from app.parts.microscope import usual_class
 from app.parts.recipes import LABELS, TITLES, more_fields
@@ -17,6 +17,7 @@ from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import recipe_of
 from d2c.errors import D2CError
 from d2c.select import STRATEGIES, Choice, SelectConfig, select
+from d2c.select.base import AUTO
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
 
@@ -37,16 +38,8 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
     )
     uses = STRATEGIES[strategy].uses
     per_class = _slider("Images per class", 1, int(sizes.max()), suggested(sizes), "per_class")
-    interval, offset, seed = begin.interval, begin.offset, begin.seed
-    if "interval" in uses:
-        interval = _slider(
-            "Interval k",
-            1,
-            _most_interval(int(sizes.max())),
-            begin.interval,
-            "k",
-            help="Every k-th rank is taken",
-        )
+    interval, offset, seed = begin.k, begin.offset, begin.seed
+    steps, auto = st.container(gap="small", key="recipe_k"), False  # drawn last: an automatic k hangs on all the others
     with st.container(key="recipe_more", gap="small"):
         if "offset" in uses:
             offset = _slider(
@@ -60,13 +53,27 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
         if "seed" in uses:
             value = st.number_input("Seed", 0, value=begin.seed, key="seed", bind="query-params", on_change=follow)
             seed = int(value)
-        more = more_fields(scores, str(strategy), follow)
-    return SelectConfig(str(strategy), per_class, interval, offset, seed, **more)
+        with steps:
+            auto = intervals.switch(str(strategy))
+        more = more_fields(scores, str(strategy), follow, auto=auto)
+    config = SelectConfig(str(strategy), per_class, AUTO if auto else interval, offset, seed, **more)
+    if "interval" not in uses:
+        return config
+    with steps:
+        most = _most_interval(int(sizes.max()))
+        if auto:
+            intervals.found_slider(scores, config, most)
+            return config
+        interval = _slider("Interval k", 1, most, begin.k, "k", help="Every k-th rank is taken")
+    return dataclasses.replace(config, interval=interval)
 
 
 def follow() -> None:
-    """For the fields of a recipe, when one changes: draw anew what follows from them, and not the fields."""
-    st.rerun(FOLLOWS)
+    """For the fields of a recipe, when one changes: draw anew what follows from them, and not the fields.
+
+    An automatic k follows from the others, and its slider stands among them.
+    """
+    st.rerun(RECIPE if st.session_state.get("auto") else FOLLOWS)
 
 
 def moved() -> None:
@@ -78,6 +85,8 @@ def as_it_stands(drawn: SelectConfig) -> SelectConfig:
     """The recipe with the numbers that its fields have by now; `drawn` is what they had when they were drawn."""
     fields = {"per_class": "per_class", "interval": "k", **{name: name for name in ("offset", "seed", *LABELS)}}
     read = {"per_class", *STRATEGIES[drawn.strategy].uses}
+    if drawn.interval == AUTO:
+        read -= {"interval"}
     now = {
         name: type(getattr(drawn, name))(st.session_state[key])
         for name, key in fields.items()
@@ -99,7 +108,7 @@ def _most_interval(most: int) -> int:
 def suggested(sizes: np.ndarray) -> int:
     """A budget that interval sampling reaches within four fifths of a class of usual size, at most the paper's."""
     config, usual = SelectConfig(), int(np.median(sizes))
-    reach = int(0.8 * usual / config.interval) + 1
+    reach = int(0.8 * usual / config.k) + 1
     return max(1, min(config.per_class, max(reach, min(10, usual))))
 
 
@@ -113,7 +122,7 @@ def rule(choice: Choice) -> str:
         return f"Takes every image of a class of about {size:,}."
     if config.strategy == "interval":
         ranks = choice.ranks[choice.label == usual_class(choice).label]
-        step = int(ranks[1] - ranks[0]) if len(ranks) > 1 else config.interval
+        step = int(ranks[1] - ranks[0]) if len(ranks) > 1 else config.k
         left = size - 1 - int(ranks[-1])
         shown = f"{ranks[0]}, {ranks[1]}, … {ranks[-1]}" if len(ranks) > 2 else ", ".join(map(str, ranks))
         begin = "the easiest on" if ranks[0] == 0 else f"rank {ranks[0]:,} on"
@@ -209,7 +218,7 @@ def class_table(scores: Artifact, choice: Choice) -> None:
 
 def keep(scores: Artifact, choice: Choice) -> None:
     """The button that makes an artifact of the choice, or where it is kept already."""
-    config = relevant(choice.config)
+    config = relevant(choice.asked)
     parents = [a.fingerprint for a in parents_of(scores, config)]
     there = state.workspace().by_fingerprint("subsets", fingerprint_of(recipe_of(config), parents))
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="keep_row"):

@@ -62,7 +62,7 @@ def overlap(scores: Artifact, other: Artifact) -> compare.Overlap:
     noted = scores.facts.get("overlap") or {}
     sizes = np.diff(ranking.ranking(scores).starts)
     m = int(noted.get("per_class") or choosing.suggested(sizes))
-    k = int(noted.get("interval") or SelectConfig().interval)
+    k = int(noted.get("interval") or SelectConfig().k)
 
     def make() -> compare.Overlap:
         return compare.in_common(pairing(scores, other), m, k)

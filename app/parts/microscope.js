@@ -81,6 +81,7 @@ function draft(scope, change) {
   if (!scope.data.live) return
   scope.moving = true
   scope.now = { ...scope.now, ...change }
+  window.dispatchEvent(new CustomEvent("d2c-drag", { detail: scope.now })) // the curves over k mark it too
   if (!scope.frame) scope.frame = requestAnimationFrame(() => { scope.frame = 0; draw(scope) })
 }
 

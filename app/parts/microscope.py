@@ -51,26 +51,32 @@ def microscope(
         "live": live,
         "ranks": [] if live else np.sort(choice.ranks[choice.label == view.label]).tolist(),
         "window": config.window if live else 0,
-        "set": {"k": config.interval, "offset": config.offset, "per_class": config.per_class},
+        "set": {"k": config.k, "offset": config.offset, "per_class": config.per_class},
         "limits": {name: list(limits[name]) for name in FIELDS},
         "sizes": list(zip(sizes.tolist(), classes.tolist(), strict=True)),
         "total": len(choice),
     }
 
     def tell() -> None:
-        take(st.session_state[key].get("set"), limits, st.session_state)
+        take(st.session_state[key].get("set"), limits, st.session_state, config.k)
         if on_change is not None:
             on_change()
 
     _SCOPE(key=key, data=data, on_set_change=tell)
 
 
-def take(asked: dict[str, Any] | None, limits: Limits, session: Any) -> None:
-    """Put what was dragged into the recipe's fields in the session; before these are drawn, so in a callback."""
+def take(asked: dict[str, Any] | None, limits: Limits, session: Any, now: int | None = None) -> None:
+    """Put what was dragged into the recipe's fields in the session; before these are drawn, so in a callback.
+
+    A k other than `now` switches an automatic k off.
+    """
     for name in FIELDS if asked else ():
         low, high = limits[name]
         if low < high:  # a field without a choice is not drawn
-            session[name] = min(max(int((asked or {})[name]), low), high)
+            value = min(max(int((asked or {})[name]), low), high)
+            if name == "k" and now is not None and value != now:
+                session["auto"] = False  # a k that was dragged is no longer the one that was found
+            session[name] = value
 
 
 def shown_class(choice: Choice, label: int | None) -> ClassView:

@@ -9,13 +9,15 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.parts import forms, jobs, ranking, words
+from app.parts import forms, intervals, jobs, ranking, words
 from app.parts.empty import go_button
 from d2c.artifacts import Artifact
 from d2c.config import options_of
 from d2c.errors import D2CError
 from d2c.select import STRATEGIES, Choice, Ranking, SelectConfig
+from d2c.select.base import AUTO
 from d2c.select.inputs import FEATURES, load, parents_of
+from d2c.select.registry import automatic, needs_of
 
 TITLES = {
     "interval": "Spread evenly, easy to hard",
@@ -45,7 +47,9 @@ LABELS = {
 MOST = 20_000  # images up to which a strategy that reads features follows the sliders
 
 
-def more_fields(scores: Artifact, strategy: str, on_change: Callable[[], None] | None = None) -> dict[str, Any]:
+def more_fields(
+    scores: Artifact, strategy: str, on_change: Callable[[], None] | None = None, *, auto: bool = False
+) -> dict[str, Any]:
     """The fields that only some strategies have, and the map whose features are read; all in the URL."""
     given: dict[str, Any] = {}
     for spec in options_of(SelectConfig):
@@ -63,7 +67,7 @@ def more_fields(scores: Artifact, strategy: str, on_change: Callable[[], None] |
                     on_change=on_change,
                 )
             )
-    if "features" in STRATEGIES[strategy].needs:
+    if auto or "features" in STRATEGIES[strategy].needs:
         dataset = scores.record["parents"][0]["fingerprint"]
         maps = [
             a
@@ -77,24 +81,22 @@ def more_fields(scores: Artifact, strategy: str, on_change: Callable[[], None] |
 
 def choice_of(scores: Artifact, config: SelectConfig) -> Choice | None:
     """What a recipe chooses; where it cannot follow the sliders, None, and the page says why and what helps."""
-    needs = STRATEGIES[config.strategy].needs
+    needs = needs_of(config)
     if not needs:
         return ranking.ranking(scores).choose(config)
-    if "features" in needs and len(ranking.ranking(scores)) > MOST:
-        st.info(
-            f"Of {len(ranking.ranking(scores)):,} images this takes a while: it runs in the background, and the "
-            "chosen set is then among the others.",
-            icon=":material/hourglass:",
-        )
-        argv = forms.words_of("select", f"scores/{scores.name}", config)
-        jobs.start_button("Choose", argv, f"Choose from {scores.name}", key="select_go", kind="subsets")
-        forms.command_preview(argv)
-        jobs.panel(key="select", verbs=("select",), unfinished=True, limit=2)
-        return None
     try:
-        read = parents_of(scores, config)[-1].fingerprint
+        parents = parents_of(scores, config)
+        seen = _seeing(scores, config, parents[1:])
+        if "features" in STRATEGIES[config.strategy].needs and len(seen) > MOST:
+            _in_background(scores, config, f"Of {len(seen):,} images this takes a while: it")
+            return None
+        if automatic(config) and not intervals.ready(seen, config):
+            intervals.work_out(seen, config, "auto_work_out")
+            _in_background(scores, config, "Or it")
+            return None
+        read = parents[-1].fingerprint
         bare = dataclasses.replace(config, pin="", exclude="")  # an edit does not choose anew
-        found: Choice = state.derived(scores, f"choice {bare} {read}", lambda: _seeing(scores, bare).choose(bare))
+        found: Choice = state.derived(scores, f"choice {bare} {read}", lambda: seen.choose(bare))
     except D2CError as problem:
         lead = "features" in needs
         said = str(problem)
@@ -107,7 +109,32 @@ def choice_of(scores: Artifact, config: SelectConfig) -> Choice | None:
     return found.edited(config.pin, config.exclude)
 
 
-def _seeing(scores: Artifact, config: SelectConfig) -> Ranking:
+def put(config: SelectConfig, session: Any) -> None:
+    """Put a recipe into the fields of the page; before they are drawn, so in a callback or at the top of a run."""
+    session["strategy"] = config.strategy
+    session["auto"] = config.interval == AUTO
+    for name in ("per_class", *STRATEGIES[config.strategy].uses):
+        if name != "interval":
+            session[name] = getattr(config, name)
+        elif config.interval != AUTO:
+            session["k"] = config.k
+
+
+def _in_background(scores: Artifact, config: SelectConfig, lead: str) -> None:
+    """The button that makes the choice as a job."""
+    st.info(
+        f"{lead} runs in the background, and the chosen set is then among the others.",
+        icon=":material/hourglass:",
+    )
+    argv = forms.words_of("select", f"scores/{scores.name}", config)
+    jobs.start_button("Choose", argv, f"Choose from {scores.name}", key="select_go", kind="subsets")
+    forms.command_preview(argv)
+    jobs.panel(key="select", verbs=("select",), unfinished=True, limit=2)
+
+
+def _seeing(scores: Artifact, config: SelectConfig, maps: list[Artifact]) -> Ranking:
     """The ranking with what a strategy reads; features stay on the disk until they are read."""
+    if maps and needs_of(config) == ("features",):
+        return intervals.seeing(scores, maps[0])
     inputs = load(scores, config, state.table(scores, "scores.parquet")["sample_id"].to_numpy())
     return ranking.ranking(scores).having(inputs.features, inputs.measures)

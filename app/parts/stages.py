@@ -16,6 +16,7 @@ from app.places import picture, sprite
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
 from d2c.explore.aggregates import extremes
+from d2c.explore.summaries import strategy_of
 from d2c.jobs import Job
 
 _TRUNK = ("datasets", "scores", "subsets", "condensed", "runs")
@@ -119,15 +120,10 @@ def _scores(scores: Artifact) -> Mapping[str, Any]:
 def _subset(subset: Artifact) -> Mapping[str, Any]:
     ids = state.derived(subset, "overview", lambda: _spread(subset.table("subset.parquet")["sample_id"].tolist()))
     recipe = subset.recipe
-    how = (
-        f"{recipe.get('strategy', '')}, k = {recipe['interval']}"
-        if recipe.get("strategy") == "interval"
-        else str(recipe.get("strategy", ""))
-    )
     return {
         "value": words.count(subset.facts["chosen"]),
         "unit": "images chosen",
-        "note": f"{how.capitalize()}, up to {recipe.get('per_class', '–')} of a class",
+        "note": f"{strategy_of(recipe, subset.facts).capitalize()}, up to {recipe.get('per_class', '–')} of a class",
         **_mosaic(subset.parent("datasets"), ids),
     }
 

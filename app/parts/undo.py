@@ -9,12 +9,13 @@ from typing import Any
 
 import streamlit as st
 
-from d2c.select import STRATEGIES, SelectConfig
+from app.parts import recipes
+from d2c.select import SelectConfig
+from d2c.select.registry import needs_of
 from d2c.select.verb import relevant
 
 MOST = 100  # recipes that are remembered
 DRAG = 1.0  # s between two values of one number that count as one step
-KEYS = {"interval": "k", "features": "map"}  # fields whose widget is called otherwise
 _SESSION = "_recipes"
 
 
@@ -66,10 +67,9 @@ def remember(of: str, config: SelectConfig) -> None:
 
 def restore(config: SelectConfig, session: Any) -> None:
     """Put a recipe into the fields of the page, all but its edits; before they are drawn, so in a callback."""
-    session["strategy"] = config.strategy
-    strategy = STRATEGIES[config.strategy]
-    for field in ("per_class", *strategy.uses, *({"features"} & set(strategy.needs))):
-        session[KEYS.get(field, field)] = getattr(config, field)
+    recipes.put(config, session)
+    if "features" in needs_of(config):
+        session["map"] = config.features
 
 
 def buttons(moved: Callable[[], None] | None = None) -> None:

@@ -53,12 +53,16 @@ def _scorer(said: Any, recipe: Facts) -> str:
 
 
 def _subset(facts: Facts, recipe: Facts) -> list[str]:
-    return [count(facts.get("chosen"), "image") + " chosen" if facts.get("chosen") else "", _strategy(recipe)]
+    return [count(facts.get("chosen"), "image") + " chosen" if facts.get("chosen") else "", strategy_of(recipe, facts)]
 
 
-def _strategy(recipe: Facts) -> str:
+def strategy_of(recipe: Facts, facts: Facts) -> str:
+    """Interval k = 16, interval auto (k = 7), or the name of a strategy that has no k, of a chosen set."""
     strategy = str(recipe.get("strategy", ""))
-    return f"{strategy} k = {recipe.get('interval')}" if strategy.startswith("interval") else strategy
+    if not strategy.startswith("interval"):
+        return strategy
+    k = recipe.get("interval")
+    return f"{strategy} auto (k = {facts.get('interval', 'not known')})" if k == "auto" else f"{strategy} k = {k}"
 
 
 def _condensed(facts: Facts, recipe: Facts) -> list[str]:

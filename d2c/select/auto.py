@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +16,16 @@ from numpy.typing import NDArray
 from d2c.errors import D2CError
 from d2c.select.base import SelectConfig
 from d2c.select.interval import interval_spread
-from d2c.select.ranking import Ranking
 from d2c.select.rows import Doubles, unit, vectors
+
+if TYPE_CHECKING:
+    from d2c.select.ranking import Ranking
 
 CANDIDATES = 64  # values of k tried; of more, those spaced evenly in log k
 LIVE = 2_000  # images up to which every class is looked at, and kept from call to call
 CLASSES = 16  # of a larger data set
 NEAREST = 5  # the neighbour whose distance is an image's radius (coverage)
+BLOCK = 2**25  # distances held at once
 ALIKE = 0.02  # 1 − cosine up to which two images are near-duplicates
 RULE = "the smallest mean of two ranks, by Fréchet distance and by 1 − coverage; of equals the smaller k"
 
@@ -52,8 +56,13 @@ class Curves:
     @property
     def best(self) -> int:
         """The k that the rule picks."""
-        ranks = _ranks(self.frechet) + _ranks(1 - self.coverage)
-        return int(self.k[int(np.argmin(ranks))])
+        return int(self.k[int(np.argmin(self.rank))])
+
+    @property
+    def rank(self) -> Doubles:
+        """What the rule takes the smallest of [K]: the mean of each k's two ranks, 0 = best."""
+        mean: Doubles = (_ranks(self.frechet) + _ranks(1 - self.coverage)) / 2
+        return mean
 
     @property
     def note(self) -> str:
@@ -62,12 +71,17 @@ class Curves:
             return f"All {self.classes_of:,} classes; a proxy: no model was trained."
         return f"{self.classes:,} of {self.classes_of:,} classes, evenly spaced; a proxy: no model was trained."
 
+    def nearest(self, k: int) -> int:
+        """The place of the tried k nearest to one; beyond the largest k all are alike, so there it is the last."""
+        return int(np.abs(self.k - k).argmin())
+
 
 class Proxy:
     """What choices are compared by, for one ranking with features; keep it, and another budget costs little.
 
     Of at most 2,000 images every class is looked at, and its products of features are kept. Of more, 16 classes
-    spaced evenly by label, worked out anew for each budget: a few tenths of a second for a class of 1,300.
+    spaced evenly by label, worked out anew for each budget: a few tenths of a second for a class of 1,300. Time grows
+    with the square of a class, memory does not.
     Raises D2CError when the ranking has no features.
     """
 
@@ -80,12 +94,34 @@ class Proxy:
         chosen = np.arange(count) if self.live else np.linspace(0, count - 1, min(count, CLASSES)).round()
         self.classes: list[int] = chosen.astype(int).tolist()
         self._kept: dict[int, _Class] = {}
+        self._found: dict[tuple[int, int, int], Curves] = {}
+
+    @property
+    def cost(self) -> float:
+        """Products that one budget takes, Σ n²·d over the classes looked at: about 0.4 s a billion on 2 cores."""
+        assert self.ranking.features is not None
+        sizes = self.ranking.sizes[self.classes].astype(float)
+        return float((sizes**2).sum()) * float(self.ranking.features.shape[1])
 
     def curves(self, per_class: int, offset: int = 0, window: int = 0) -> Curves:
         """Each candidate k = 1 … ⌊(n − 1)/(m − 1)⌋ of the largest class, at a budget of m a class.
 
-        In smaller classes k is lowered as selection lowers it.
+        In smaller classes k is lowered as selection lowers it. What was found is kept for the next call.
         """
+        asked = (per_class, offset, window)
+        if asked not in self._found:
+            self._found[asked] = self._curves(*asked)
+        return self._found[asked]
+
+    def knows(self, per_class: int, offset: int = 0, window: int = 0) -> bool:
+        """Whether `curves` of that budget were found already, so that asking costs nothing."""
+        return (per_class, offset, window) in self._found
+
+    def settled(self, config: SelectConfig) -> SelectConfig:
+        """The configuration with the best k of its budget for its interval."""
+        return dataclasses.replace(config, interval=self.curves(config.per_class, config.offset, config.window).best)
+
+    def _curves(self, per_class: int, offset: int, window: int) -> Curves:
         config = SelectConfig("interval", per_class, offset=offset, window=window)
         sizes = self.ranking.sizes[self.classes]
         ks = candidates(int(sizes.max()), per_class)
@@ -124,21 +160,27 @@ class _Class:
 
     def __init__(self, x: Doubles, difficulty: Doubles) -> None:
         self.difficulty = difficulty
-        cosine = unit(x)
-        self.cosine = cosine @ cosine.T
-        x = x - x.mean(axis=0)
-        self.gram = x @ x.T  # of features less their mean
-        self.square = np.diag(self.gram).copy()
+        self.unit = unit(x)
+        self.x = x - x.mean(axis=0)
+        self.square = np.einsum("ij,ij->i", self.x, self.x)
+        self.gram = self.x @ self.x.T if len(x) <= LIVE else None
+
+    def products(self, ranks: NDArray[np.int64]) -> Doubles:
+        """Inner products, of features less their mean, of all images with those of some ranks [n, m]."""
+        found: Doubles = self.x @ self.x[ranks].T if self.gram is None else self.gram[:, ranks]
+        return found
 
     @cached_property
     def radius(self) -> Doubles:
         """The squared distance of each image to its 5th nearest other one, or the farthest where there are fewer."""
-        n = len(self.gram)
-        found = np.empty(n)
-        for i in range(n):
-            far = self.square + self.square[i] - 2 * self.gram[i]
-            far[i] = -np.inf
-            found[i] = np.partition(far, min(NEAREST, n - 1))[min(NEAREST, n - 1)]
+        n = len(self.x)
+        nearest, found = min(NEAREST, n - 1), np.empty(n)
+        rows = max(1, BLOCK // n)
+        for first in range(0, n, rows):
+            of = np.arange(first, min(first + rows, n))
+            far = self.square + self.square[of, None] - 2 * self.products(of).T
+            far[of - first, of] = -np.inf
+            found[of] = np.partition(far, nearest)[:, nearest]
         return np.maximum(found, 0)
 
     def judge(self, picks: NDArray[np.int64]) -> tuple[Doubles, ...]:
@@ -147,8 +189,9 @@ class _Class:
         return (self.difficulty[picks].mean(axis=1), *np.array(found).T)
 
     def _judge(self, ranks: NDArray[np.int64]) -> tuple[float, float, float, float]:
-        n, m = len(self.gram), len(ranks)
-        across, inside = self.gram[:, ranks], self.gram[np.ix_(ranks, ranks)]
+        n, m = len(self.x), len(ranks)
+        across = self.products(ranks)
+        inside = across[ranks]
         mean = float(inside.mean())  # ‖μ_S‖², and μ = 0
         trace = float(self.square.sum()) / max(n - 1, 1)
         if m > 1:
@@ -162,7 +205,7 @@ class _Class:
         far = self.square[:, None] + self.square[ranks] - 2 * across
         slack = 1e-12 * float(self.square.max(initial=0))
         coverage = float((far.min(axis=1) <= self.radius + slack).mean())
-        cosine = self.cosine[np.ix_(ranks, ranks)].copy()
+        cosine = self.unit[ranks] @ self.unit[ranks].T
         duplicates = float((cosine - 2 * np.eye(m) >= 1 - ALIKE).any(axis=1).mean())
         np.fill_diagonal(cosine, 1)
         share = np.maximum(np.linalg.eigvalsh(cosine / m), 1e-300)
@@ -170,8 +213,8 @@ class _Class:
 
 
 def auto_k(ranking: Ranking, per_class: int, offset: int = 0, window: int = 0) -> Curves:
-    """The curves over k of one budget and their best; see `Proxy` and `Curves`. Pure; to ask again keep a `Proxy`."""
-    return Proxy(ranking).curves(per_class, offset, window)
+    """The curves over k of one budget and their best; see `Proxy` and `Curves`. Kept with the ranking."""
+    return ranking.proxy.curves(per_class, offset, window)
 
 
 def as_table(curves: Curves) -> Mapping[str, np.ndarray]:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import numpy as np
 
 from d2c.config import option
+from d2c.errors import UsageError
+
+AUTO: Literal["auto"] = "auto"
 
 
 def strategy_names() -> tuple[str, ...]:
@@ -23,7 +27,12 @@ class SelectConfig:
 
     strategy: str = option("interval", "Rule that picks within each class", choices=strategy_names)
     per_class: int = option(50, "Budget m for each class", unit="images", minimum=1)
-    interval: int = option(16, "Distance k between chosen ranks (interval)", unit="ranks", minimum=1)
+    interval: int | Literal["auto"] = option(
+        16,
+        "Distance k between chosen ranks (interval), or auto: what keeps most of a class, by a map's features",
+        unit="ranks",
+        minimum=1,
+    )
     offset: int = option(0, "First rank taken (interval)", unit="ranks", minimum=0, advanced=True)
     seed: int = option(0, "Seed of the draw (random, ccs, semdedup)", minimum=0, advanced=True)
     window: int = option(
@@ -58,6 +67,13 @@ class SelectConfig:
                 pin, exclude = canonical(self.pin, self.exclude)
                 object.__setattr__(self, "pin", pin)
                 object.__setattr__(self, "exclude", exclude)
+
+    @property
+    def k(self) -> int:
+        """`interval` as a number. Raises UsageError while it is "auto": `Proxy.settled` finds which."""
+        if isinstance(self.interval, str):
+            raise UsageError(f"interval is {self.interval}: a ranking with features says which k that is")
+        return self.interval
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -114,9 +130,10 @@ Keys = Callable[[np.ndarray, SelectConfig], np.ndarray]  # of sample_id [N], all
 class Strategy:
     """A named rule and the options it reads beside the budget; the others do not change its result.
 
-    `needs` names what it reads beside difficulty: "features", or "measures:<name>". A strategy that picks by rank
-    and class size alone gives `spread`, which equals `pick` in every class and costs no loop over them; one that takes
-    the smallest of keys that depend on sample_id and seed alone gives these as `keys`, to the same end.
+    `needs` names what it reads beside difficulty: "features", or "measures:<name>"; what a whole configuration needs
+    says `needs_of`. A strategy that picks by rank and class size alone gives `spread`, which equals `pick` in every
+    class and costs no loop over them; one that takes the smallest of keys that depend on sample_id and seed alone gives
+    these as `keys`, to the same end. `auto` says whether its interval may be "auto".
     """
 
     name: str
@@ -125,6 +142,7 @@ class Strategy:
     needs: tuple[str, ...] = ()
     spread: SpreadOut | None = None
     keys: Keys | None = None
+    auto: bool = False
 
     @property
     def summary(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
 from d2c.select.base import SelectConfig
-from d2c.select.registry import STRATEGIES
+from d2c.select.registry import STRATEGIES, needs_of
 from d2c.select.rows import missing
 
 FEATURES = "features.safetensors"
@@ -69,15 +69,16 @@ def find_map(scores: Artifact, name: str = "") -> Artifact | None:
 
 
 def parents_of(scores: Artifact, config: SelectConfig) -> list[Artifact]:
-    """What a subset is made from: the scores, and the map whose features its strategy reads.
+    """What a subset is made from: the scores, and the map whose features its strategy or its k reads.
 
-    Raises D2CError when the strategy needs features and there is no map of the data set.
+    Raises D2CError when features are needed and there is no map of the data set.
     """
-    if "features" not in STRATEGIES[config.strategy].needs:
+    if "features" not in needs_of(config):
         return [scores]
     made = find_map(scores, config.features)
     if made is None:
-        raise D2CError(missing(config.strategy, "features", str(_dataset(scores)["name"])))
+        who = config.strategy if "features" in STRATEGIES[config.strategy].needs else "interval auto"
+        raise D2CError(missing(who, "features", str(_dataset(scores)["name"])))
     return [scores, made]
 
 
@@ -87,7 +88,7 @@ def load(scores: Artifact, config: SelectConfig, sample_ids: np.ndarray | None =
     `sample_ids` [N] are those of the scores' table, in its order, for a caller that has read them. Raises D2CError,
     in one line with the command that helps, for what is missing.
     """
-    needs = STRATEGIES[config.strategy].needs
+    needs = needs_of(config)
     if not needs:
         return Inputs()
     if sample_ids is None:

@@ -31,7 +31,7 @@ def interval(view: ClassView, config: SelectConfig, generator: MakeGenerator) ->
     return Picks(
         found.ranks[:, 0],
         lambda j: f"rank {start + j * step} = {start} + {j} × {step}",
-        interval=step if step < config.interval else None,
+        interval=step if step < config.k else None,
         offset=start if start < config.offset else None,
     )
 
@@ -41,6 +41,6 @@ def interval_spread(sizes: np.ndarray, config: SelectConfig) -> Spread:
     m = config.per_class
     start = np.clip(sizes - m, 0, config.offset)
     end = start + np.minimum(sizes - start, max(config.window, m)) if config.window else sizes
-    room = (end - 1 - start) // (m - 1) if m > 1 else config.interval + 0 * sizes
-    step = np.clip(room, 1, config.interval)
+    room = (end - 1 - start) // (m - 1) if m > 1 else config.k + 0 * sizes
+    step = np.clip(room, 1, config.k)
     return Spread(start + np.arange(min(m, int(sizes.max())))[:, None] * step, step, start)

@@ -45,6 +45,6 @@ def interval_diverse(view: ClassView, config: SelectConfig, generator: MakeGener
             if j
             else f"rank {start}"
         ),
-        interval=step if enough and step < config.interval else None,
+        interval=step if enough and step < config.k else None,
         offset=start if enough and start < config.offset else None,
     )

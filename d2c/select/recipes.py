@@ -3,47 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 
 from d2c.artifacts import Artifact, Workspace, fingerprint_of
 from d2c.config import arguments_of, configure, options_of, recipe_of
 from d2c.errors import D2CError, UsageError
 from d2c.select import records
-from d2c.select.base import SelectConfig
+from d2c.select.base import AUTO, SelectConfig
 from d2c.select.inputs import parents_of
-from d2c.select.verb import choice_of
+from d2c.select.links import Recipe, link_fields, read_link
+from d2c.select.verb import choice_of, relevant
 
-_HEX = re.compile(r"[0-9a-f]{12,64}")
-_EDITS = {"pin": "pinned", "exclude": "excluded"}  # lists of ids, which stand in a link as they are
-_OWN = ("recipe", "scores", "scorer", "dataset")  # what a link says beside the options
+__all__ = ["Difference", "Recipe", "check", "command", "describe", "flags", "link", "link_fields", "read_link"]
+__all__ += ["recipe_for", "recipe_of_set"]
 
-
-@dataclasses.dataclass(frozen=True)
-class Recipe:
-    """What makes a chosen set: the options of `d2c select`, and what they were applied to.
-
-    `fingerprint` is the chosen set's. `scores` and `dataset` say name and fingerprint, and what else was known:
-    of the scores their recipe and scorer (name, digest, licence), of the data set its recipe, images and classes.
-    From a link fingerprints and the scorer's digest have 12 digits, and there are no names.
-    """
-
-    fingerprint: str
-    options: Mapping[str, Any]
-    scores: Mapping[str, Any]
-    dataset: Mapping[str, Any]
-
-    @property
-    def scorer(self) -> Mapping[str, Any]:
-        """name, digest, licence … of the model that scored; empty where that is not known."""
-        return dict(self.scores.get("scorer") or {})
+_EDITED = {"pin": "pinned", "exclude": "excluded"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,51 +43,34 @@ def recipe_of_set(chosen: Artifact) -> Recipe:
     subset = chosen if chosen.kind == "subsets" else _parent(chosen, "subsets")
     if subset is None:  # a condensed set that was copied here alone
         return Recipe(_made_from(chosen, "subsets")["fingerprint"], {}, {}, {})
-    scores, dataset = _parent(subset, "scores"), _parent(subset, "datasets")
-    said: dict[str, Any] = _made_from(subset, "scores")
-    source: dict[str, Any] = {}
-    if scores is not None:
-        facts = scores.facts
-        said |= {"recipe": scores.recipe, "scorer": facts.get("scorer")}
-        said |= {k: facts[k] for k in ("evaluations", "weighting", "reliability") if k in facts}
-        source = _made_from(scores, "datasets")
-    if dataset is not None:
-        facts = dataset.facts
-        source |= {"name": dataset.name, "fingerprint": dataset.fingerprint, "recipe": dataset.recipe}
-        source |= {k: facts[k] for k in ("images", "classes") if k in facts} | {"origin": _origin(facts.get("origin"))}
-    return Recipe(subset.fingerprint, subset.recipe, said, source)
+    scores = _parent(subset, "scores")
+    said, source = _sources(scores) if scores is not None else (_made_from(subset, "scores"), {})
+    dataset = _parent(subset, "datasets")
+    if scores is None and dataset is not None:
+        source = _dataset_said(dataset)
+    return Recipe(subset.fingerprint, subset.recipe, said, source, subset.facts.get("interval"))
 
 
-def link(subset: Artifact) -> str:
-    """A chosen set as the query part of an address: its options and 12 digits of each fingerprint."""
-    recipe = recipe_of_set(subset)
-    own = {
-        "recipe": recipe.fingerprint[:12],
-        "scores": str(recipe.scores.get("fingerprint", ""))[:12],
-        "scorer": str(recipe.scorer.get("digest") or "")[:12],
-        "dataset": str(recipe.dataset.get("fingerprint", ""))[:12],
-    }
-    options = {k: str(v) if k in _EDITS else json.dumps(v) for k, v in recipe.options.items()}
-    return urlencode({k: v for k, v in own.items() if v} | options, safe=",")
+def recipe_for(scores: Artifact, config: SelectConfig) -> Recipe:
+    """The recipe of what a configuration chooses from scores, before it is made; costs a few hashes of small things.
+
+    Raises D2CError where the features that it reads are not there.
+    """
+    config = relevant(config)
+    mark = fingerprint_of(recipe_of(config), [p.fingerprint for p in parents_of(scores, config)])
+    return Recipe(mark, recipe_of(config), *_sources(scores))
 
 
-def read_link(text: str) -> Recipe:
-    """The recipe in a link, or in a whole address that has one. Raises UsageError when there is none."""
-    fields = dict(parse_qsl(text.partition("?")[2] if "?" in text else text))
-    if not _HEX.fullmatch(fields.get("recipe", "")):
-        raise UsageError(f"{text[:80]!r} holds no recipe: expected recipe=… with 12 digits, as d2c writes it")
-    try:
-        options = {k: v if k in _EDITS else json.loads(v) for k, v in fields.items() if k not in _OWN}
-    except ValueError:
-        raise UsageError(f"{text[:80]!r} is no link to a recipe: an option in it cannot be read") from None
-    scores = {"fingerprint": fields.get("scores", ""), "scorer": {"digest": fields.get("scorer", "")}}
-    return Recipe(fields["recipe"], options, scores, {"fingerprint": fields.get("dataset", "")})
+def link(chosen: Artifact | Recipe) -> str:
+    """A chosen set as the query part of an address; see `link_fields`."""
+    recipe = chosen if isinstance(chosen, Recipe) else recipe_of_set(chosen)
+    return urlencode(link_fields(recipe), safe=",*")
 
 
 def describe(recipe: Recipe) -> str:
     """A recipe in one line: `interval, 50 per class, interval 16, 2 pinned · recipe 0123456789ab`."""
     options = dict(recipe.options)
-    edits = [f"{len(str(ids).split(','))} {said}" for key, said in _EDITS.items() if (ids := options.pop(key, ""))]
+    edits = [f"{len(str(ids).split(','))} {said}" for key, said in _EDITED.items() if (ids := options.pop(key, ""))]
     named = [str(options.pop("strategy", "unknown strategy"))]
     if "per_class" in options:
         named.append(f"{options.pop('per_class')} per class")
@@ -115,8 +78,10 @@ def describe(recipe: Recipe) -> str:
     named += [
         f"{k.replace('_', ' ')} {v}" for k, v in options.items() if k == "interval" or v != defaults.get(k, object())
     ]
-    if recipe.options.get("strategy") != "interval":
+    if recipe.options.get("strategy") != "interval" and recipe.options.get("interval") != AUTO:
         named = [part for part in named if not part.startswith("interval ")]
+    if recipe.k is not None:
+        named = [f"{part} (k = {recipe.k})" if part == f"interval {AUTO}" else part for part in named]
     return f"{', '.join([*named, *edits])} · recipe {recipe.fingerprint[:12]}"
 
 
@@ -136,8 +101,9 @@ def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = 
     """What is not the same here: empty when the recipe gives the same images, in the same order, in this workspace.
 
     `what` is a link, a card, a CSV or Parquet list (a CSV list has its card beside it), an exported folder, or a
-    Recipe. Compared are data set, scorer, scores, options and, where there is a list, the images by their digests.
-    Nothing is written: the set is chosen again in memory.
+    Recipe. Compared are data set, scorer, scores, options, the map where one is read and, where there is a list, the
+    images by their digests. Nothing is written: for a list the set is chosen again in memory; without one the
+    fingerprints say all there is to say, and it costs next to nothing.
 
     Raises D2CError for a file that holds no recipe or cannot be read.
     """
@@ -158,14 +124,16 @@ def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = 
         return found
     try:
         config = configure(SelectConfig, None, recipe.options)
-        here = choice_of(scores, config).sample_id
+        parents = parents_of(scores, config)
+        here = choice_of(scores, config).sample_id if listed is not None else None
     except UsageError as wrong:  # an option or a strategy of another version
         return [*found, Difference("options", describe(recipe), str(wrong))]
     except D2CError as lacking:  # a map whose features it reads was not copied along
         return [*found, Difference("features", describe(recipe), str(lacking))]
-    own_mark = fingerprint_of(recipe_of(config), [p.fingerprint for p in parents_of(scores, config)])
+    own_mark = fingerprint_of(recipe_of(config), [p.fingerprint for p in parents])
     if not found and not own_mark.startswith(recipe.fingerprint):
-        made = Difference("options", f"recipe {recipe.fingerprint[:12]}", f"they make recipe {own_mark[:12]}")
+        part = "options" if len(parents) == 1 else f"options, or the features of {parents[1].name}"
+        made = Difference(part, f"recipe {recipe.fingerprint[:12]}", f"they make recipe {own_mark[:12]}")
         found.append(made)
     return found if listed is None else [*found, *_images_differ(listed, dataset, here)]
 
@@ -177,9 +145,27 @@ def _read(what: Path | str) -> tuple[Recipe, list[str] | None]:
     record, listed = records.read(Path(what))
     known = record.get("recipe")
     fields = [f.name for f in dataclasses.fields(Recipe)]
-    if record.get("schema") != records.SCHEMA or not isinstance(known, dict) or not set(known) >= set(fields):
+    needed = [f.name for f in dataclasses.fields(Recipe) if f.default is dataclasses.MISSING]
+    if record.get("schema") != records.SCHEMA or not isinstance(known, dict) or not set(known) >= set(needed):
         raise D2CError(f"{what} holds no recipe: expected a link, or a list or card that d2c wrote")
-    return Recipe(**{name: known[name] for name in fields}), listed
+    return Recipe(**{name: known[name] for name in fields if name in known}), listed
+
+
+def _sources(scores: Artifact) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What a recipe says of scores and of their data set."""
+    facts = scores.facts
+    said: dict[str, Any] = {"name": scores.name, "fingerprint": scores.fingerprint}
+    said |= {"recipe": scores.recipe, "scorer": facts.get("scorer")}
+    said |= {k: facts[k] for k in ("evaluations", "weighting", "reliability") if k in facts}
+    dataset = _parent(scores, "datasets")
+    return said, _made_from(scores, "datasets") if dataset is None else _dataset_said(dataset)
+
+
+def _dataset_said(dataset: Artifact) -> dict[str, Any]:
+    facts = dataset.facts
+    said: dict[str, Any] = {"name": dataset.name, "fingerprint": dataset.fingerprint, "recipe": dataset.recipe}
+    said |= {k: facts[k] for k in ("images", "classes") if k in facts}
+    return said | {"origin": _origin(facts.get("origin"))}
 
 
 def _parent(artifact: Artifact, kind: str) -> Artifact | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from d2c.select.base import Strategy
+from d2c.errors import UsageError
+from d2c.select.base import AUTO, SelectConfig, Strategy
 from d2c.select.ccs import ccs
 from d2c.select.controls import file_size, total_variation
 from d2c.select.d2 import d2
@@ -23,7 +24,7 @@ _SEEN = ("features",)
 STRATEGIES: dict[str, Strategy] = {
     s.name: s
     for s in (
-        Strategy("interval", interval, uses=_STEPS, spread=interval_spread),
+        Strategy("interval", interval, uses=_STEPS, spread=interval_spread, auto=True),
         Strategy("random", random, uses=("seed",), keys=random_keys),
         Strategy("easiest", easiest, spread=easiest_spread),
         Strategy("hardest", hardest, spread=hardest_spread),
@@ -35,8 +36,32 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy("gaussian", gaussian, needs=_SEEN),
         Strategy("d2", d2, uses=("neighbours", "gamma"), needs=_SEEN),
         Strategy("semdedup", semdedup, uses=("clusters", "seed"), needs=_SEEN),
-        Strategy("interval_diverse", interval_diverse, uses=_STEPS, needs=_SEEN),
+        Strategy("interval_diverse", interval_diverse, uses=_STEPS, needs=_SEEN, auto=True),
         Strategy("file_size", file_size, uses=_STEPS, needs=("measures:file_bytes",)),
         Strategy("total_variation", total_variation, uses=_STEPS, needs=("measures:total_variation",)),
     )
 }
+
+
+def automatic(config: SelectConfig) -> bool:
+    """Whether a configuration's k is yet to be found from features.
+
+    Raises UsageError for a strategy that steps through another order than that of difficulty: the curves that an
+    automatic k is taken from are of picks by difficulty.
+    """
+    strategy = STRATEGIES[config.strategy]
+    if config.interval != AUTO or "interval" not in strategy.uses:
+        return False
+    if not strategy.auto:
+        able = " and ".join(s.name for s in STRATEGIES.values() if s.auto)
+        raise UsageError(f"interval auto is of {able}, which step through difficulty; give {strategy.name} a number")
+    return True
+
+
+def needs_of(config: SelectConfig) -> tuple[str, ...]:
+    """What a choice reads beside difficulty: what its strategy needs, and features for an automatic k.
+
+    "features", or "measures:<name>". Raises UsageError as `automatic` does.
+    """
+    needs = STRATEGIES[config.strategy].needs
+    return (*needs, "features") if automatic(config) and "features" not in needs else needs

@@ -9,10 +9,12 @@ from typing import Any
 from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure
 from d2c.errors import D2CError
+from d2c.select.auto import RULE as AUTO_RULE
 from d2c.select.base import SelectConfig
+from d2c.select.choice import Choice
 from d2c.select.inputs import load, parents_of
-from d2c.select.ranking import Choice, choose
-from d2c.select.registry import STRATEGIES
+from d2c.select.ranking import choose
+from d2c.select.registry import STRATEGIES, needs_of
 
 
 def select(
@@ -30,10 +32,11 @@ def select(
     `parent` is scores. Gives kind "subsets": `subset.parquet` (sample_id int64, label int32, rank int32
     with 0 = easiest of its class, difficulty float32, order int32 = pick order over the whole set,
     reason string), rows by order. Facts: chosen, available, classes, warnings, k_by_class (label → k, of
-    the classes whose interval had to be lowered), and where there are edits pinned, excluded (how many).
+    the classes whose interval had to be lowered); where there are edits pinned, excluded (how many); with
+    interval="auto" also interval, the k that was found.
 
-    A strategy that needs features reads those of a map of the same data set, the newest or the one that
-    `features` names; the map is then the subset's second parent. Raises D2CError where there is none.
+    A strategy, or an automatic k, that needs features reads those of a map of the same data set, the newest or the one
+    that `features` names; the map is then the subset's second parent. Raises D2CError where there is none.
 
     Options that the strategy does not read are put back to their defaults, so that the same subset has
     the same fingerprint.
@@ -72,15 +75,16 @@ def choice_of(scores: Artifact, config: SelectConfig) -> Choice:
 def relevant(config: SelectConfig) -> SelectConfig:
     """The same choice with the options that its strategy does not read put back to their defaults."""
     strategy = STRATEGIES[config.strategy]
-    kept = {"strategy", "per_class", "pin", "exclude", *strategy.uses, *({"features"} & set(strategy.needs))}
+    kept = {"strategy", "per_class", "pin", "exclude", *strategy.uses, *({"features"} & set(needs_of(config)))}
     unread: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name not in kept}
     return dataclasses.replace(config, **unread)
 
 
 def facts_of(choice: Choice) -> dict[str, Any]:
-    """What artifact.json keeps of a choice."""
+    """What artifact.json keeps of a choice; of an automatic k also which it is, and by what rule."""
     edits = choice.edits
     by_hand = {} if edits is None else {"pinned": len(edits.pinned), "excluded": len(edits.excluded)}
+    found = {"interval": choice.config.k, "auto": AUTO_RULE} if choice.auto else {}
     return {
         "chosen": len(choice),
         "available": len(choice.ranking),
@@ -88,6 +92,7 @@ def facts_of(choice: Choice) -> dict[str, Any]:
         "warnings": choice.warnings,
         "k_by_class": {str(label): k for label, k in choice.k_by_class.items()},
         **by_hand,
+        **found,
     }
 
 

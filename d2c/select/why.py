@@ -13,7 +13,7 @@ from d2c.errors import UsageError
 from d2c.select.base import SelectConfig
 
 if TYPE_CHECKING:
-    from d2c.select.ranking import Choice
+    from d2c.select.choice import Choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ def _reason(choice: Choice, position: int, index: int) -> str:
         return edits.reasons[slot[0]]
     before, starts = base[: slot[0]], choice.ranking.starts
     turn = np.count_nonzero((before >= starts[index]) & (before < starts[index + 1]))
-    return choice.picks_of(index).reason(int(turn))
+    return choice.picks_of(index).reason(int(turn)) + choice.found
 
 
 def why(rank: int, size: int, config: SelectConfig) -> Why:
@@ -116,7 +116,7 @@ def why(rank: int, size: int, config: SelectConfig) -> Why:
         raise UsageError(f"only the interval rule can be asked for its reason, not {config.strategy!r}")
     if not 0 <= rank < size:
         raise UsageError(f"a class of {size} has ranks 0 … {size - 1}, not {rank}")
-    m, k, o, w = config.per_class, config.interval, config.offset, config.window
+    m, k, o, w = config.per_class, config.k, config.offset, config.window
     start, step = (int(v) for v in steps(size, m, k, o, w))
     count = min(m, size)
     below = min(max((rank - start) // step, 0), count - 1)  # the last pick that is not harder, or the first of all

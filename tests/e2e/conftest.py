@@ -54,19 +54,27 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 @pytest.fixture(scope="session")
 def site(made: Workspace) -> Iterator[str]:
-    """The address of the app on that workspace. Server and worker have a session of their own and end by pid."""
+    """The address of the app on that workspace."""
+    with served(made.root) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def served(root: Path, name: str = "server") -> Iterator[str]:
+    """The app on a workspace. Server and worker have a session of their own and end by pid."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     OUTPUT.mkdir(exist_ok=True)
-    words = ["--workspace", str(made.root)]
+    words = ["--workspace", str(root)]
     address = f"http://127.0.0.1:{port}"
     serve = ["app", *words, f"--port={port}", "--no-browser"]
-    with _running("worker", ["jobs", "worker", *words, "--idle-exit=3600"]), _running("server", serve) as server:
+    work = ["jobs", "worker", *words, "--idle-exit=3600"]
+    with _running(name.replace("server", "worker"), work), _running(name, serve) as server:
         while True:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=5):
                 break
-            assert server.poll() is None, (OUTPUT / "server.log").read_text()
+            assert server.poll() is None, (OUTPUT / f"{name}.log").read_text()
             time.sleep(0.1)
         yield address
 

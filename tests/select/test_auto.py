@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import time
@@ -9,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2c.errors import D2CError
-from d2c.select import Ranking, SelectConfig, choose
+from d2c.errors import D2CError, UsageError
+from d2c.select import Ranking, SelectConfig, auto, choose
 from d2c.select.auto import Proxy, as_table, auto_k, candidates
+from d2c.select.base import AUTO
+from d2c.select.registry import needs_of
 
 
 def by_hand(x, difficulty, ranks):
@@ -104,3 +107,56 @@ def test_needs_features_and_no_torch(make_scores):
     assert choose(make_scores([5]), SelectConfig(per_class=2)).k_by_class  # which selection does not
     code = "import sys, d2c.select.auto, d2c.select.inputs; assert not {'torch', 'faiss', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("strategy", ["interval", "interval_diverse"])
+@given(st.integers(2, 8), st.integers(0, 6), st.integers(0, 20), st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_auto_is_the_best_k_by_another_name(make_scores, seen, strategy, m, o, w, seed):
+    scores = make_scores([25, 9, 14], seed=seed)
+    ranking = Ranking(scores, **seen(scores, seed=seed))
+    config = SelectConfig(strategy, m, AUTO, o, window=w)
+    choice, k = ranking.choose(config), auto_k(ranking, m, o, w).best
+    given = ranking.choose(dataclasses.replace(config, interval=k))
+    assert choice.sample_id.tolist() == given.sample_id.tolist()
+    assert (choice.config.k, choice.asked, choice.auto) == (k, config, True)
+    assert choice.k_by_class == given.k_by_class
+    assert all(reason.endswith(f"; k = {k} by interval auto") for reason in choice.table["reason"])
+    assert choice.table["reason"].str.removesuffix(f"; k = {k} by interval auto").tolist() == list(
+        given.table["reason"]
+    )
+
+
+def test_what_a_configuration_needs():
+    assert needs_of(SelectConfig()) == ()
+    assert needs_of(SelectConfig(interval=AUTO)) == ("features",)
+    assert needs_of(SelectConfig("interval_diverse", interval=AUTO)) == ("features",)
+    assert needs_of(SelectConfig("random", interval=AUTO)) == ()  # which has no interval
+    assert needs_of(SelectConfig("file_size")) == ("measures:file_bytes",)
+    for control in ("file_size", "total_variation"):
+        with pytest.raises(UsageError, match=f"step through difficulty; give {control} a number"):
+            needs_of(SelectConfig(control, interval=AUTO))
+    with pytest.raises(UsageError, match="auto"):
+        _ = SelectConfig(interval=AUTO).k
+
+
+def test_a_ranking_with_other_features_finds_another_k(make_scores, seen):
+    scores = make_scores([60])
+    ranking = Ranking(scores, **seen(scores, seed=1))
+    assert not ranking.proxy.knows(5)
+    assert ranking.proxy.curves(5) is ranking.proxy.curves(5)
+    assert ranking.proxy.knows(5)
+    other = ranking.having(seen(scores, seed=2)["features"])
+    assert not other.proxy.knows(5)
+    assert not np.array_equal(other.proxy.curves(5).frechet, ranking.proxy.curves(5).frechet)
+
+
+def test_large_classes_are_compared_in_parts(make_scores, seen, monkeypatch):
+    """Without the matrix of all products in memory the curves are the same."""
+    scores = make_scores([50, 70])
+    whole = auto_k(Ranking(scores, **seen(scores)), 5)
+    monkeypatch.setattr(auto, "LIVE", 0)
+    monkeypatch.setattr(auto, "BLOCK", 200)
+    parts = Proxy(Ranking(scores, **seen(scores))).curves(5)
+    for name, column in as_table(whole).items():
+        np.testing.assert_allclose(as_table(parts)[name], column, rtol=1e-9, atol=1e-9)

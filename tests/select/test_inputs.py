@@ -12,9 +12,12 @@ from safetensors.numpy import save_file
 
 from d2c.artifacts import Workspace, produce
 from d2c.config import option
-from d2c.errors import D2CError
-from d2c.select import SelectConfig, choose, select
+from d2c.errors import D2CError, UsageError
+from d2c.explore.summaries import summary_of
+from d2c.select import Ranking, SelectConfig, choose, select
+from d2c.select.auto import RULE, auto_k
 from d2c.select.inputs import Rows, find_map, load
+from d2c.select.recipes import check, command, describe, link, recipe_of_set
 
 N = 52
 
@@ -140,3 +143,32 @@ def test_on_the_digits_every_strategy_chooses(digits_chain):
         assert table.groupby("label").size().tolist() == [6] * 10
         found[strategy] = frozenset(table["sample_id"])
     assert len(set(found.values())) == len(found)
+
+
+def test_an_automatic_k_reads_the_map_and_is_told(dataset, scored):
+    with pytest.raises(D2CError, match="interval auto needs features of the images: make them with `d2c map bugs`"):
+        select(scored, per_class=5, interval="auto", quiet=True)
+    made = make_map(dataset, "plan")
+    subset = select(scored, per_class=5, interval="auto", quiet=True)
+    assert [p["name"] for p in subset.record["parents"]] == ["s", "plan"]
+    assert subset.recipe["interval"] == "auto"
+    inputs = load(scored, SelectConfig(interval="auto"))
+    ranking = Ranking(scored.table("scores.parquet"), features=inputs.features)
+    k = auto_k(ranking, 5).best
+    assert (subset.facts["interval"], subset.facts["auto"]) == (k, RULE)
+    assert (
+        list(subset.table("subset.parquet")["sample_id"])
+        == ranking.choose(SelectConfig("interval", 5, k)).sample_id.tolist()
+    )
+    assert f"interval auto (k = {k})" in describe(recipe_of_set(subset))
+    assert f"interval auto (k = {k})" in summary_of(subset)
+    assert command(recipe_of_set(subset)) == "d2c select s --per-class=5 --interval=auto"
+    assert check(link(subset), scored.workspace) == []
+    assert select(scored, per_class=5, interval="auto", features="plan", quiet=True).fingerprint == subset.fingerprint
+    other = make_map(dataset, "z-other", seed=3)  # the newest is read now
+    (found,) = check(link(subset), scored.workspace)
+    assert (found.part, made.fingerprint != other.fingerprint) == ("options, or the features of z-other", True)
+    with pytest.raises(UsageError, match="give file_size a number"):
+        select(scored, strategy="file_size", interval="auto", quiet=True)
+    drawn = select(scored, strategy="random", per_class=5, interval="auto", quiet=True)
+    assert drawn.recipe["interval"] == 16  # not read

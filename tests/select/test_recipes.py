@@ -14,8 +14,18 @@ from d2c.artifacts import Artifact, Workspace
 from d2c.data import ingest
 from d2c.errors import D2CError, UsageError
 from d2c.export import export
-from d2c.select import select
-from d2c.select.recipes import Recipe, check, command, describe, link, read_link, recipe_of_set
+from d2c.select import SelectConfig, select
+from d2c.select.recipes import (
+    Recipe,
+    check,
+    command,
+    describe,
+    link,
+    link_fields,
+    read_link,
+    recipe_for,
+    recipe_of_set,
+)
 from tests.export.conftest import SCORER, named, photos, scored, subset
 
 __all__ = ["named", "photos", "scored", "subset"]  # the fixtures of exports
@@ -42,9 +52,31 @@ def test_a_link_holds_the_recipe(subset: Artifact) -> None:
     assert read.options == dict(subset.recipe)
     assert subset.parent("datasets").fingerprint.startswith(read.dataset["fingerprint"])
     assert describe(read) == describe(recipe_of_set(subset)).replace(subset.fingerprint, subset.fingerprint[:12])
-    for wrong in ("", "recipe=xyz", "scores=0123456789ab", f"recipe={'0' * 12}&interval=four"):
+    for wrong in ("", "recipe=xyz", "scores=0123456789ab", f"recipe={'0' * 12}&with=interval.four"):
         with pytest.raises(UsageError):
             read_link(wrong)
+
+
+def test_a_link_stands_beside_a_view(subset: Artifact) -> None:
+    """Fields of a page may use any names but the link's own, and what is pinned stands by its own name."""
+    fields = link_fields(recipe_of_set(subset))
+    assert set(fields) == {"recipe", "scored", "scorer", "data", "with"}
+    assert fields["with"] == "strategy.interval*per_class.5*interval.1*offset.0*window.0"
+    page = f"http://localhost:8501/select?k=3&scores=mine&strategy=Random&class=dark&image=7&{link(subset)}"
+    assert read_link(page) == read_link(link(subset))
+    assert check(page, subset.workspace) == []
+    drop = Recipe("0" * 12, {"strategy": "ccs", "per_class": 3, "drop": 1e-05, "newer": "x"}, {}, {})
+    assert read_link(link(drop)).options["drop"] == 1e-05
+    assert read_link(link(drop)).options["newer"] == "x"
+    assert "&pin=3,17" in link(Recipe("0" * 12, {"strategy": "random", "pin": "3,17"}, {}, {}))
+
+
+def test_the_recipe_of_what_is_not_made_yet(subset: Artifact) -> None:
+    scores = subset.parent("scores")
+    config = SelectConfig(per_class=5, interval=1)
+    assert recipe_for(scores, config) == recipe_of_set(subset)
+    unread = SelectConfig(per_class=5, interval=1, strata=7)
+    assert recipe_for(scores, unread).fingerprint == subset.fingerprint
 
 
 def test_a_recipe_in_words(subset: Artifact) -> None:
@@ -70,7 +102,7 @@ def test_the_same_data_give_the_same_images(subset: Artifact, elsewhere: Workspa
 
 
 def test_a_link_may_be_long(subset: Artifact) -> None:
-    (found,) = check(f"{link(subset)}&pins={list(range(1000))}", subset.workspace)
+    (found,) = check(f"{link(subset)}*pins.{list(range(1000))}", subset.workspace)
     assert found.part == "options"
     assert "pins" in found.here
 
