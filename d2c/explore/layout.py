@@ -33,11 +33,19 @@ def projection(dim: int, to: int, seed: int) -> Floats:
 
 def centred_unit(features: Floats) -> Floats:
     """Features [N, D] less their mean, each of unit length; one that is the mean itself stays zero."""
-    centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return centring(features)[0]
+
+
+def centring(features: Floats) -> tuple[Floats, Floats, Floats]:
+    """Unit vectors [N, D] with what undoes them: mean [D] and length [N], so that features = mean + length · unit."""
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = features - mean
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     # Rounding leaves a residue where all images are alike; its direction would be noise.
     noise = 1e-5 * max(float(np.abs(features).max(initial=0)), 1e-30) * np.sqrt(features.shape[1])
-    return np.where(length > noise, centred / np.maximum(length, 1e-30), 0).astype(np.float32)
+    length = np.where(length > noise, length, 0)
+    unit = np.where(length > 0, centred / np.maximum(length, 1e-30), 0).astype(np.float32)
+    return unit, mean, length[:, 0].astype(np.float32)
 
 
 def nearest_neighbours(unit: Floats, k: int) -> tuple[NDArray[np.int64], Floats, bool]:
