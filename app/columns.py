@@ -132,6 +132,11 @@ def seen(
     return _MASKS.get((made, *read), (view,), make)
 
 
+def compared(artifacts: tuple[Artifact | None, ...], make: Callable[[], T]) -> T:
+    """What is made of a map, two chosen sets and scores (None: without), kept by all of them."""
+    return _COLUMNS.get(artifacts, ("compared", artifacts[-1] is None), make)
+
+
 def packed(made: Artifact) -> bytes:
     """The points of a map as a browser reads them."""
     names = made.parent("datasets").json("classes.json")

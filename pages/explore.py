@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import atlas, cards, forms, jobs, mapping
+from app.parts import atlas, cards, forms, jobs, mapping, two_sets
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 
@@ -57,6 +57,7 @@ def looking() -> None:
         atlas.pictures(view, held, picked)
     with right:
         atlas.details(view, picked)
+    two_sets.panel(view)
 
 
 looking()
