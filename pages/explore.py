@@ -20,7 +20,7 @@ if not workspace.list("datasets"):
     ):
         go_button("Go to the data", "data", key="no_data_go")
     st.stop()
-jobs.panel(key="explore", verbs=("map",), unfinished=True, limit=2)
+jobs.panel(key="explore", verbs=("map",), unfinished=True, limit=2, also=mapping.preview)
 if not workspace.list("maps"):
     left, middle = st.columns([1, 3.4], gap="large")
     with left:

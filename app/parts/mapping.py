@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 
 from app import state
-from app.parts import finding, forms, scorers, words
+from app.parts import charts, finding, forms, scorers, words
 from app.parts.atlas import AMONG, COLOURS, SETS, Atlas, shapes
 from app.parts.empty import go_button
 from d2c.artifacts import Artifact
 from d2c.attach import VISION_ENCODERS
 from d2c.explore.clip import NAMES
 from d2c.explore.map import MapConfig
+from d2c.explore.preview import previews
 from d2c.explore.view import View
+from d2c.jobs import Job
 
 FEW = 12  # classes that are shown as chips
 
@@ -109,6 +115,27 @@ def _range() -> tuple[int, int]:
         help="From the easiest image (0 %) to the hardest (100 %) of all that are scored",
     )
     return int(low), int(high)
+
+
+def preview(found: Sequence[Job]) -> None:
+    """The images by their principal components, while UMAP lays out the map that is being made."""
+    if not any(job.live for job in found):
+        return
+    for name, path in previews(state.workspace()).items():
+        try:
+            figure, many = _preview(path, path.stat().st_mtime_ns)
+        except OSError:  # the map has just been finished
+            continue
+        st.caption(f"**{words.plain(name)}** by its two principal components, until UMAP is done ({many:,} images)")
+        charts.show(figure, key=f"preview_{name}", alt=f"{many:,} images by their two principal components")
+
+
+@functools.lru_cache(maxsize=2)
+def _preview(path: Path, _: int) -> tuple[go.Figure, int]:
+    table = pd.read_parquet(path)
+    names = table.groupby("label")["class"].first().reindex(range(int(table["label"].max()) + 1), fill_value="")
+    columns = (table[name].to_numpy() for name in ("x", "y", "sample_id", "label"))
+    return charts.scatter_map(*columns, names=names.tolist(), said=table["class"].to_numpy(), height=420), len(table)
 
 
 def map_form() -> tuple[list[str], str]:

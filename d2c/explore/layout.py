@@ -84,8 +84,19 @@ def pca_layout(unit: Floats) -> Floats:
     return np.pad(found, ((0, 0), (0, 2 - found.shape[1]))).astype(np.float32)
 
 
-def umap_layout(unit: Floats, ids: NDArray[np.int64], distance: Floats, *, min_dist: float, seed: int) -> Floats:
-    """UMAP [N, 2] on given neighbours (McInnes et al. 2018), started from PCA; the same for the same seed."""
+def umap_layout(
+    unit: Floats,
+    ids: NDArray[np.int64],
+    distance: Floats,
+    *,
+    min_dist: float,
+    seed: int,
+    start: Floats | None = None,
+) -> Floats:
+    """UMAP [N, 2] on given neighbours (McInnes et al. 2018); the same for the same seed.
+
+    It begins at `start` [N, 2], or at `pca_layout`.
+    """
     with warnings.catch_warnings():
         # Keras is for parametric UMAP, which is not used here.
         warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
@@ -94,7 +105,7 @@ def umap_layout(unit: Floats, ids: NDArray[np.int64], distance: Floats, *, min_d
     rows = len(unit)
     with_self = np.column_stack([np.arange(rows), ids])
     distances = np.column_stack([np.zeros(rows, np.float32), distance])
-    start = pca_layout(unit)
+    start = pca_layout(unit) if start is None else start
     spread = 10 / max(float(np.abs(start).max()), 1e-12)
     # Points that start in one place would never part.
     jitter = np.random.default_rng(seed).normal(scale=1e-4, size=start.shape)

@@ -15,6 +15,7 @@ from d2c.data.store import Images, labels_of, pixels
 from d2c.errors import D2CError
 from d2c.explore.clip import is_clip
 from d2c.explore.layout import FEWEST, centring, nearest_neighbours, pca_layout, pooled, projection, umap_layout
+from d2c.explore.preview import FILE, keep_preview
 
 if TYPE_CHECKING:
     from d2c.explore.map import MapConfig
@@ -56,7 +57,8 @@ class Pixels:
 def write_map(build: Build, dataset: Artifact, config: MapConfig, extra: Mapping[str, Any]) -> None:
     """Fill the folder of a map; see `d2c.explore.map.map_` for what is in it."""
     encoder = _open(build, dataset, config, str(extra["precision"]))
-    ids = np.sort(labels_of(dataset)[0])
+    ids, label = labels_of(dataset)
+    label, ids = label[np.argsort(ids, kind="stable")], np.sort(ids)
     if not np.array_equal(ids, np.arange(len(ids))):
         raise D2CError(f"datasets/{dataset.name} does not number its images 0 to N−1: ingest it again")
     unit, mean, length = centring(_features(build, dataset, config, encoder, len(ids)))
@@ -70,12 +72,15 @@ def write_map(build: Build, dataset: Artifact, config: MapConfig, extra: Mapping
     method = config.method if len(ids) >= FEWEST else "pca"
     build.progress.stage(f"lay out by {method}", 0)
     if method == "umap":
-        points = umap_layout(unit, near, distance, min_dist=config.min_dist, seed=config.seed)
+        start = pca_layout(unit)
+        keep_preview(build.folder, start, label, dataset)
+        points = umap_layout(unit, near, distance, min_dist=config.min_dist, seed=config.seed, start=start)
     else:
         points = pca_layout(unit)
     table = pd.DataFrame({"sample_id": ids, "x": points[:, 0], "y": points[:, 1]})
     table.to_parquet(build.folder / "map.parquet", index=False)
     (build.folder / _PART).unlink()
+    (build.folder / FILE).unlink(missing_ok=True)
     build.note(
         images=len(ids),
         method=method,
