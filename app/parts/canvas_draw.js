@@ -41,7 +41,7 @@ void main() {
 }`
 const FIRST = 60_000 // points of a frame while something moves, to begin with
 const MOST = 6 // times that many at once when nothing has moved for a while
-const REST = 250 // ms of rest after which the sheet beneath is drawn
+const REST = 400 // ms of rest after which the sheet beneath is drawn
 const STRIDE = 63 // at most every so-many-th: a vertex lies at most 255 bytes from the one before
 
 class Drawer {
@@ -139,7 +139,7 @@ class Drawer {
     if (this.next > 0 && early > 0) {
       setTimeout(() => this.wake(), Math.min(early, 30))
     } else if (this.next < this.every) {
-      this.group = Math.min(2 * this.group, MOST) // the longer nothing moves, the more at once
+      this.group = Math.min(2 * this.group, this.beneath === "drawing" ? 1 : MOST) // the longer nothing moves, the more
       for (let i = 0; i < this.group && this.next < this.every; i++) this.part(this.next++)
       this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0)
       this.since = performance.now()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from d2c.explore.towers import ClipWords
 
 FILE = "features.safetensors"
-ROWS = 16_384  # of features read at a time
+ROWS = 1_024  # of features read at a time
 MOST = 1000
 
 
@@ -139,9 +139,22 @@ def features_of(made: Artifact) -> dict[str, np.ndarray]:
 def products(features: np.ndarray, vector: np.ndarray) -> NDArray[np.float32]:
     """The inner product of each row of features [N, D] with a vector [D], some rows at a time: [N] float32."""
     found = np.empty(len(features), np.float32)
+    part = np.empty((min(ROWS, len(features)), features.shape[1]), np.float32)
     for start in range(0, len(features), ROWS):
-        found[start : start + ROWS] = np.asarray(features[start : start + ROWS], np.float32) @ vector
+        rows = features[start : start + ROWS]
+        wide = part[: len(rows)]
+        if rows.dtype == np.float16:  # looked up by its bits: nine times as fast as NumPy's own conversion
+            np.take(_halves(), rows.view(np.uint16), out=wide, mode="clip")
+        else:
+            wide[:] = rows
+        found[start : start + ROWS] = wide @ vector
     return found
+
+
+@functools.cache
+def _halves() -> NDArray[np.float32]:
+    """Every float16 as a float32, by its bits."""
+    return np.arange(65_536, dtype=np.uint16).view(np.float16).astype(np.float32)
 
 
 def best(similarity: NDArray[np.float32], most: int) -> pd.DataFrame:

@@ -70,10 +70,11 @@ def test_the_best_are_the_highest_and_of_equals_the_first(similarity, most) -> N
     assert found["similarity"].tolist() == [similarity[i] for i in wanted]
 
 
-def test_products_go_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+def test_products_go_by_parts(monkeypatch: pytest.MonkeyPatch, kind: type) -> None:
     monkeypatch.setattr("d2c.explore.search.ROWS", 7)
     draw = np.random.default_rng(0)
-    features, vector = draw.normal(size=(40, 5)).astype(np.float16), draw.normal(size=5).astype(np.float32)
+    features, vector = draw.normal(size=(40, 5)).astype(kind), draw.normal(size=5).astype(np.float32)
     assert products(features, vector) == pytest.approx(features.astype(np.float64) @ vector, rel=1e-4, abs=1e-5)
 
 
