@@ -27,6 +27,7 @@ SETTING = """async ([side, many]) => {
   }
   const full = { then: null }
   const drawer = new Drawer(document.querySelector("canvas"), () => full.then?.())
+  Object.defineProperty(drawer, "budget", { get: () => 60_000, set() {} }) // on a quick or a slow machine the same
   const settled = () => new Promise((done) => { full.then = done })
   const until = async (what) => { while (!what()) await new Promise((done) => setTimeout(done, 20)) }
   drawer.give("place", xy)
@@ -100,9 +101,9 @@ def test_a_lasso_on_the_sheet_looks_as_drawn_from_nothing(tab: Page) -> None:
     assert 0 < seen["lit"] < many
     assert (seen["used"], seen["usedAnew"], seen["usedMoved"]) == (seen["lit"], -1, -1)
     # Below what is lit its own faint copy lies: hardly to be seen.
-    assert (off(seen["sheet"], seen["anew"]) > 24).mean() < 0.01
+    assert (off(seen["sheet"], seen["anew"]) > 24).mean() < 0.02
     assert (off(seen["sheet"], seen["whole"]) > 24).mean() > 0.1
     assert (off(seen["sheet"], seen["empty"]) > 24).mean() > 0.05
     assert seen["none"] == 0
-    assert (off(seen["back"], seen["whole"]) > 24).mean() < 0.02  # they blend in another order
-    assert (off(*seen["moved"]) > 24).mean() < 0.01
+    assert not off(seen["back"], seen["whole"]).any()
+    assert (off(*seen["moved"]) > 24).mean() < 0.02
