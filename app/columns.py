@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numpy as np
+import pandas as pd
 
 from d2c.artifacts import Artifact
 from d2c.explore import points as on_map
+from d2c.explore.neighbours import near_duplicates
 from d2c.explore.points import Points
 from d2c.explore.view import View, mask
 
@@ -51,7 +53,7 @@ class _Once:
         return 0
 
 
-_POINTS, _COLUMNS, _MASKS, _FILES = _Kept(3), _Kept(8), _Kept(16), _Kept(6)
+_POINTS, _COLUMNS, _MASKS, _FILES = _Kept(3), _Kept(16), _Kept(16), _Kept(6)
 
 
 def points(made: Artifact) -> Points:
@@ -83,15 +85,56 @@ def chosen(made: Artifact, subset: Artifact) -> np.ndarray:
     return _COLUMNS.get((made, subset), ("chosen",), make)
 
 
-def seen(made: Artifact, view: View, scores: Artifact | None, subset: Artifact | None) -> np.ndarray:
-    """Which points a view holds."""
+def pairs(made: Artifact, threshold: float) -> pd.DataFrame:
+    """Pairs of images nearer than a threshold on 1 − cosine, the closest first."""
+    found: pd.DataFrame = _COLUMNS.get((made,), ("pairs", threshold), lambda: near_duplicates(made, threshold))
+    return found
+
+
+def twins(made: Artifact, threshold: float) -> np.ndarray:
+    """Whether each point has another that near."""
 
     def make() -> np.ndarray:
-        levels = percent(made, scores) if view.ranged and scores is not None else None
-        marked = chosen(made, subset) if view.among != "all" and subset is not None else None
-        return np.asarray(on_map.read_only(mask(points(made), view, percent=levels, chosen=marked)))
+        near = pairs(made, threshold)
+        rows = points(made).rows_of(np.concatenate([near["sample_id"], near["other"]]))
+        held = np.zeros(len(points(made)), bool)
+        held[rows[rows >= 0]] = True
+        return np.asarray(on_map.read_only(held))
 
-    return _MASKS.get((made, scores if view.ranged else None, subset), (view,), make)
+    return _COLUMNS.get((made,), ("twins", threshold), make)
+
+
+def difficulty(made: Artifact, scores: Artifact) -> np.ndarray:
+    """How hard each point is, NaN where it was not scored."""
+    return _COLUMNS.get(
+        (made, scores), ("difficulty",), lambda: on_map.read_only(on_map.aligned(points(made), _table(scores)))
+    )
+
+
+def seen(
+    made: Artifact, view: View, scores: Artifact | None, subset: Artifact | None, second: Artifact | None = None
+) -> np.ndarray:
+    """Which points a view holds; `subset` and `second` are the chosen sets A and B."""
+
+    def make() -> np.ndarray:
+        found = mask(
+            points(made),
+            view,
+            percent=percent(made, scores) if view.ranged and scores is not None else None,
+            chosen=chosen(made, subset) if view.among != "all" and subset is not None else None,
+            second=chosen(made, second) if view.paired and second is not None else None,
+            twins=twins(made, view.alike) if view.alike is not None else None,
+        )
+        return np.asarray(on_map.read_only(found))
+
+    # A chosen set that is not asked for must not part what is the same; which is A and which B is in the order.
+    read = (scores if view.ranged else None, subset if view.among != "all" else None, second if view.paired else None)
+    return _MASKS.get((made, *read), (view,), make)
+
+
+def compared(artifacts: tuple[Artifact | None, ...], make: Callable[[], T]) -> T:
+    """What is made of a map, two chosen sets and scores (None: without), kept by all of them."""
+    return _COLUMNS.get(artifacts, ("compared", artifacts[-1] is None), make)
 
 
 def packed(made: Artifact) -> bytes:
@@ -104,7 +147,7 @@ def packed_levels(made: Artifact, scores: Artifact) -> bytes:
     """How hard each point is, as a browser reads it."""
 
     def make() -> bytes:
-        return on_map.pack_levels(percent(made, scores), on_map.aligned(points(made), _table(scores)))
+        return on_map.pack_levels(percent(made, scores), difficulty(made, scores))
 
     return _FILES.get((made, scores), ("levels",), make)
 

@@ -22,6 +22,7 @@ from d2c.explore.view import View, bits, read, written
 FOREVER = "public, max-age=31536000, immutable"
 MOST_SHAPES = 16
 MOST_CORNERS = 512
+MOST_HITS = 1000
 
 
 def map_routes() -> list[BaseRoute]:
@@ -43,15 +44,28 @@ def levels_at(made: Artifact, scores: Artifact) -> str:
     return f"/d2c/level/{made.name}.bin?{urlencode({'scores': scores.name, 'v': columns.version(made, scores)})}"
 
 
-def mask_at(made: Artifact, view: View, scores: Artifact | None = None, subset: Artifact | None = None) -> str:
-    """The address of the mask of a view; `View(among="chosen")` is the chosen set itself."""
+def mask_at(
+    made: Artifact,
+    view: View,
+    scores: Artifact | None = None,
+    subset: Artifact | None = None,
+    second: Artifact | None = None,
+) -> str:
+    """The address of the mask of a view; `View(among="chosen")` is the chosen set itself.
+
+    `subset` and `second` are the chosen sets A and B, where the view asks for them.
+    """
     scores, subset = scores if view.ranged else None, subset if view.among != "all" else None
+    second = second if view.paired else None
     words: list[tuple[str, str]] = [("lasso", written(shape)) for shape in view.shapes]
     words += [("only", ",".join(map(str, view.only)))] if view.only else []
     words += [("low", f"{view.low:g}"), ("high", f"{view.high:g}")] if view.ranged else []
     words += [("among", view.among)] if view.among != "all" else []
-    words += [(kind, a.name) for kind, a in (("scores", scores), ("subset", subset)) if a is not None]
-    return f"/d2c/mask/{made.name}.bin?{urlencode([*words, ('v', columns.version(made, scores, subset))])}"
+    words += [("hits", ",".join(map(str, view.hits)))] if view.hits is not None else []
+    words += [("alike", f"{view.alike:g}")] if view.alike is not None else []
+    made_from = (("scores", scores), ("subset", subset), ("second", second))
+    words += [(kind, a.name) for kind, a in made_from if a is not None]
+    return f"/d2c/mask/{made.name}.bin?{urlencode([*words, ('v', columns.version(made, scores, subset, second))])}"
 
 
 def points(request: Request) -> Response:
@@ -81,15 +95,16 @@ def masked(request: Request) -> Response:
     query = request.query_params
     made = _find("maps", request.path_params["map"])
     scores = _find("scores", query["scores"]) if "scores" in query else None
-    subset = _find("subsets", query["subset"]) if "subset" in query else None
+    subset, second = (_find("subsets", query[name]) if name in query else None for name in ("subset", "second"))
     try:
         view = _view(request)
-        if made is None or (view.ranged and scores is None) or (view.among != "all" and subset is None):
+        lacking = (view.ranged and scores is None) or (view.among != "all" and subset is None)
+        if made is None or lacking or (view.paired and second is None):
             return _missing()
-        content = bits(columns.seen(made, view, scores, subset))
-    except (D2CError, OSError, ValueError):
+        content = bits(columns.seen(made, view, scores, subset, second))
+    except (D2CError, OSError, ValueError, OverflowError):
         return _missing()
-    return _answer(request, content, [made, scores, subset])
+    return _answer(request, content, [made, scores, subset, second])
 
 
 def _view(request: Request) -> View:
@@ -101,7 +116,12 @@ def _view(request: Request) -> View:
     if any(not 0 <= label < 65_536 for label in only):
         raise ValueError
     low, high = float(query.get("low", 0)), float(query.get("high", 100))
-    return View(tuple(shape for shape in shapes if shape), only, low, high, query.get("among", "all"))
+    hits = tuple(int(word) for word in query["hits"].split(",") if word) if "hits" in query else None
+    if hits is not None and len(hits) > MOST_HITS:
+        raise ValueError
+    alike = float(query["alike"]) if "alike" in query else None
+    shown = tuple(shape for shape in shapes if shape)
+    return View(shown, only, low, high, query.get("among", "all"), hits, alike)
 
 
 def _answer(request: Request, content: bytes, made_from: Sequence[Artifact | None]) -> Response:

@@ -21,6 +21,7 @@ from d2c.diffusion.sample import sample
 from d2c.errors import Cancelled, D2CError, UsageError
 from d2c.evaluate import evaluate
 from d2c.explore.map import map_ as map  # the verb's own name, as in `d2c map`
+from d2c.explore.search import search
 from d2c.export import export
 from d2c.score import score
 from d2c.select import select
@@ -42,6 +43,7 @@ __all__ = [
     "map",
     "sample",
     "score",
+    "search",
     "select",
     "train",
 ]

@@ -25,6 +25,7 @@ from d2c.verbs import VERBS, Verb
 
 _OTHERS = {
     "export": "Write a chosen set for others: list, folder of images, Hugging Face, WebDataset, FiftyOne",
+    "search": "Find the images of a map that fit a text, or are like an image",
     "demo": "Run every verb on the embedded digits",
     "app": "Open the app on a workspace",
     "jobs": "List, stop and repeat background jobs; run the worker",
@@ -119,6 +120,12 @@ def _fill_other(parser: argparse.ArgumentParser, name: str) -> None:
         from d2c.launch import AppConfig
 
         _fill(parser, AppConfig)
+    elif name == "search":
+        from d2c.explore.search import SearchConfig
+
+        parser.add_argument("subject", metavar="MAP", help="name, fingerprint or folder of a map")
+        parser.add_argument("words", metavar="TEXT", nargs="?", default="", help="what to look for; or give --like")
+        _fill(parser, SearchConfig, force="no use: a search keeps nothing", named=False)
     elif name == "export":
         from d2c.export import ExportConfig
 
@@ -149,6 +156,13 @@ def _run(namespace: argparse.Namespace) -> None:
         else:
             for artifact in made.values():
                 print(_line(artifact))
+    elif namespace.verb == "search":
+        from d2c.explore.search import SearchConfig, said, search
+
+        asked = from_namespace(SearchConfig, namespace)
+        if namespace.words:
+            asked = dataclasses.replace(asked, text=namespace.words)
+        print(said(search(namespace.subject, asked, workspace=workspace), as_json=namespace.json))
     elif namespace.verb == "export":
         from d2c.export import ExportConfig, export
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import atlas, cards, forms, jobs, mapping
+from app.parts import atlas, cards, forms, jobs, mapping, two_sets
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 
@@ -20,7 +20,7 @@ if not workspace.list("datasets"):
     ):
         go_button("Go to the data", "data", key="no_data_go")
     st.stop()
-jobs.panel(key="explore", verbs=("map",), unfinished=True, limit=2)
+jobs.panel(key="explore", verbs=("map",), unfinished=True, limit=2, also=mapping.preview)
 if not workspace.list("maps"):
     left, middle = st.columns([1, 3.4], gap="large")
     with left:
@@ -57,6 +57,7 @@ def looking() -> None:
         atlas.pictures(view, held, picked)
     with right:
         atlas.details(view, picked)
+    two_sets.panel(view)
 
 
 looking()

@@ -44,7 +44,7 @@ import sys, d2c, d2c.cli, d2c.artifacts, d2c.jobs, d2c.demo
 from d2c.verbs import VERBS
 for verb in VERBS.values():
     verb.run(), verb.options()
-from d2c.explore import aggregates, lasso, neighbours
+from d2c.explore import aggregates, asking, lasso, neighbours, overlap, preview, search
 from d2c.data import store, thumbnails
 from d2c.export import place, verb
 from d2c.select import recipes

@@ -14,7 +14,7 @@ import numpy as np
 import streamlit as st
 
 from app import columns, map_routes, state
-from app.parts import browse, difficulty, ranking, words
+from app.parts import browse, difficulty, finding, ranking, words
 from app.parts.canvas import canvas
 from app.parts.gallery import Tile, gallery
 from app.places import thumb
@@ -25,15 +25,28 @@ from d2c.explore.view import Shape, View, read, written
 CORNERS = 48  # of a polygon in a link
 PER_PAGE = 120
 CHIPS = 6  # classes that get a chip each
-COLOURS = {"class": "Class", "difficulty": "Difficulty", "chosen": "Chosen"}
+COLOURS = {"class": "Class", "difficulty": "Difficulty", "chosen": "Chosen", "sets": "A and B"}
 AMONG = {"all": "All", "chosen": "Chosen", "rest": "Not chosen"}
+SETS = {
+    "all": "All",
+    "chosen": "A",
+    "second": "B",
+    "both": "Both",
+    "neither": "Neither",
+    "only_first": "Only A",
+    "only_second": "Only B",
+    "only_one": "Just one",
+}
 PLAIN = "_no_webgl"  # in the session of a browser that cannot draw the map itself
 _KEY = "atlas"
 
 
 @dataclasses.dataclass(frozen=True)
 class Atlas:
-    """What is looked at: a map of a data set, with scores and a subset of it if there are any, and the filters."""
+    """What is looked at: a map of a data set, with scores and a subset of it if there are any, and the filters.
+
+    `second` is the chosen set B where two are compared (`subset` is A then), `found` what a search found.
+    """
 
     map: Artifact
     dataset: Artifact
@@ -41,11 +54,13 @@ class Atlas:
     subset: Artifact | None
     colour: str
     view: View
+    second: Artifact | None = None
+    found: finding.Found | None = None
 
     @property
     def held(self) -> np.ndarray:
         """Which points of the map the filters hold [N]."""
-        return columns.seen(self.map, self.view, self.scores, self.subset)
+        return columns.seen(self.map, self.view, self.scores, self.subset, self.second)
 
 
 def chart(atlas: Atlas) -> None:
@@ -65,7 +80,10 @@ def chart(atlas: Atlas) -> None:
         colour=atlas.colour,
         level=map_routes.levels_at(atlas.map, atlas.scores) if atlas.scores is not None else None,
         chosen=map_routes.mask_at(atlas.map, View(among="chosen"), subset=atlas.subset) if atlas.subset else None,
-        mask=map_routes.mask_at(atlas.map, view, atlas.scores, atlas.subset) if view.narrowed else None,
+        second=map_routes.mask_at(atlas.map, View(among="chosen"), subset=atlas.second) if atlas.second else None,
+        sets=[a.name for a in (atlas.subset, atlas.second) if a is not None],
+        among=view.among,
+        mask=map_routes.mask_at(atlas.map, view, atlas.scores, atlas.subset, atlas.second) if view.narrowed else None,
         only=view.only,
         shapes=view.shapes,
         picked=-1 if picked is None else int(points.rows_of([picked])[0]),
@@ -83,6 +101,10 @@ def did(what: dict[str, Any], atlas: Atlas | None = None) -> None:
         points = columns.points(atlas.map)
         if 0 <= int(what["row"]) < len(points):
             state.pick_image(int(points.sample_id[int(what["row"])]))
+    elif atlas is not None and "among" in what:
+        key, known = ("among", AMONG) if atlas.second is None else ("sets", SETS)
+        if what["among"] in known:
+            st.session_state[key] = what["among"]
     elif atlas is not None and "only" in what:
         names = state.classes(atlas.dataset)
         st.session_state["only"] = [names[label] for label in what["only"] if 0 <= label < len(names)]
@@ -103,10 +125,15 @@ def selection_bar(atlas: Atlas, held: np.ndarray) -> None:
 
 
 def pictures(atlas: Atlas, held: np.ndarray, picked: int | None) -> None:
-    """The images looked at, by class; those that are not chosen step back while colour shows what is."""
+    """The images looked at: what was searched by how well it fits, else near-duplicates by group, else by class.
+
+    Those that are not chosen step back while colour shows what is.
+    """
     points, names = columns.points(atlas.map), state.classes(atlas.dataset)
     marked = columns.chosen(atlas.map, atlas.subset) if atlas.colour == "chosen" and atlas.subset is not None else None
-    rows = points.order[held[points.order]]
+    ordered = finding.ordered(atlas.map, atlas.found, atlas.view.alike)
+    order = points.order if ordered is None else ordered.rows
+    rows = order[held[order]]
     if not len(rows):
         st.caption("No image is inside all of this. Take a filter away, or draw round some points.")
         return
@@ -120,10 +147,13 @@ def pictures(atlas: Atlas, held: np.ndarray, picked: int | None) -> None:
         Tile(
             sample_id,
             thumb(atlas.dataset, sample_id),
+            caption="" if ordered is None else f"{ordered.similarity[row]:.3f}",
             title=f"Image {sample_id}, class {names[label]}",
             chosen=marked is not None and bool(marked[row]),
             dimmed=marked is not None and not marked[row],
-            group=f"{names[label]} · {words.many(int(many[label]), 'image')}",
+            group=f"{names[label]} · {words.many(int(many[label]), 'image')}"
+            if ordered is None
+            else ordered.group[row],
         )
         for row, sample_id, label in zip(
             shown.tolist(), points.sample_id[shown].tolist(), points.label[shown].tolist(), strict=True
@@ -147,7 +177,9 @@ def details(atlas: Atlas, picked: int | None) -> None:
     row = -1 if picked is None else int(points.rows_of([picked])[0])
     if picked is None or row < 0:
         return
-    st.markdown("**Most like it**")
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.markdown("**Most like it**", width="content")
+        finding.like_button(picked)
     near = neighbours_of(atlas.map, picked)
     names = state.classes(atlas.dataset)
     labels = points.label[points.rows_of(near["sample_id"])]
@@ -189,7 +221,12 @@ def _chips(atlas: Atlas) -> list[tuple[str, str, dict[str, Any]]]:
         text = f"Difficulty {view.low:g}–{view.high:g} %"
         found.append(("hard", text, {"on_click": _forget, "args": ("hard",)}))
     if view.among != "all":
-        found.append(("among", AMONG[view.among], {"on_click": _forget, "args": ("among",)}))
+        key, known = ("among", AMONG) if atlas.second is None else ("sets", SETS)
+        found.append(("among", known[view.among], {"on_click": _forget, "args": (key,)}))
+    if atlas.found is not None:
+        found.append(("search", words.plain(atlas.found.said), {"on_click": finding.forget}))
+    if view.alike is not None:
+        found.append(("twins", f"Alike from {1 - view.alike:.3g}", {"on_click": _forget, "args": ("twins",)}))
     return found
 
 
@@ -212,19 +249,22 @@ def _drop(name: str) -> None:
 
 
 def _forget(key: str) -> None:
-    st.session_state[key] = {"only": [], "hard": (0, 100), "among": "all"}[key]
+    st.session_state[key] = {"only": [], "hard": (0, 100), "among": "all", "sets": "all", "twins": False}[key]
 
 
 def _clear() -> None:
     _remember(())
-    for key in ("only", "hard", "among"):
+    finding.forget()
+    for key in ("only", "hard", "among", "sets", "twins"):
         if key in st.session_state:
             _forget(key)
 
 
 def _membership(atlas: Atlas, sample_id: int) -> list[tuple[str, str]]:
-    if atlas.subset is None:
-        return []
-    table = state.table(atlas.subset, "subset.parquet")
-    row = table.loc[table["sample_id"] == sample_id]
-    return [(f"In {atlas.subset.name}", f"Yes, {row.iloc[0]['reason']}" if len(row) else "No")]
+    found = []
+    for subset in (atlas.subset, atlas.second):
+        if subset is not None:
+            table = state.table(subset, "subset.parquet")
+            row = table.loc[table["sample_id"] == sample_id]
+            found.append((f"In {subset.name}", f"Yes, {row.iloc[0]['reason']}" if len(row) else "No"))
+    return found

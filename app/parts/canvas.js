@@ -63,7 +63,7 @@ async function update(map, data) {
     if (!before) map.tell({ plain: true })
     return
   }
-  const wanted = { points: data.points, level: data.level, chosen: data.chosen, mask: data.mask }
+  const wanted = { points: data.points, level: data.level, chosen: data.chosen, second: data.second, mask: data.mask }
   const fetched = Object.entries(wanted).map(([name, address]) => column(map, name, address))
   const turn = (map.turn = (map.turn ?? 0) + 1)
   map.root.toggleAttribute("data-waiting", true)
@@ -96,7 +96,7 @@ async function column(map, name, address) {
 // Bring what is drawn to the data; each step only when what it depends on is new.
 function take(map) {
   const { data, drawer, columns } = map
-  const [level, chosen, mask] = ["level", "chosen", "mask"].map((name) => columns[name]?.value ?? null)
+  const [level, chosen, second, mask] = ["level", "chosen", "second", "mask"].map((name) => columns[name]?.value ?? null)
   if (map.points !== columns.points.value) {
     map.points = columns.points.value
     map.index = null
@@ -115,32 +115,36 @@ function take(map) {
   const moved = data.lit && map.shown !== data.lit[0] && map.dark !== undefined // a slider did: the theme is as it was
   const dark = (map.dark = moved ? map.dark : darkness(map.root))
   const own = coloured(points.counts, data.only)
-  const tinted = fresh("tint", data.colour, own, data.level, data.colour === "chosen" && data.chosen)
+  const marks = markings(map)
+  const tinted = fresh("tint", data.colour, own, data.level, marks.sign)
   if (tinted) {
-    drawer.give("tint", (map.tint = tints(points, data.colour, { own, level: level?.level, chosen })))
+    map.tint = tints(points, data.colour, { own, level: level?.level, chosen: marks.first ?? chosen, second: marks.second })
+    drawer.give("tint", map.tint)
     map.own = own
     map.spots = data.colour === "class" ? spots(points, own) : []
   }
   if (fresh("names", data.colour, own, data.only)) name(map)
   const painted = fresh("palette", data.colour, dark)
   if (painted) {
-    const colours = { class: data.classes, chosen: ["#8A97A4", data.classes[0]] }[data.colour]
+    const sets = setColours(data, dark)
+    const colours = { class: data.classes, chosen: sets.slice(0, 2), sets }[data.colour]
     const palette = colours ? ramp(colours) : ramp(data.scale, true, dark ? 0.2 : 0, dark ? 1 : 0.92)
     if (!colours) palette.set([138, 151, 164, 255], 4 * UNKNOWN)
+    if (data.colour === "chosen" || data.colour === "sets") palette[3] = 140 // the others step back
     drawer.give("palette", (map.palette = palette))
   }
-  const flagged = fresh("flag", Boolean(data.lit), data.mask, data.colour === "chosen" && data.chosen)
+  const flagged = fresh("flag", Boolean(data.lit), data.mask, marks.sign)
   if (flagged) {
     const none = data.lit ? new Uint8Array(Math.ceil(points.points / 8)) : null
-    const { found, lit } = flags(points.points, none ?? mask, data.colour === "chosen" ? chosen : null)
-    drawer.give("flag", found)
+    const { found, lit, rows } = flags(points.points, none ?? mask, marks.first, marks.second)
+    drawer.give("flag", found, rows, !fresh("marks", marks.sign))
     map.root.dataset.lit = lit
     map.shown = data.mask ?? "all"
     map.answered = performance.now()
     if (map.asked) map.root.dataset.answered = Math.round(map.answered - map.asked)
   }
   if (data.lit) alight(map, tinted || painted)
-  if (fresh("legend", data.colour, own, data.only, data.level, dark)) legend(map, level)
+  if (fresh("legend", data.colour, own, data.only, data.level, data.chosen, data.second, data.among, dark)) legend(map, level)
   map.path = null
   map.drawing.setAttribute("d", "")
   drawer.hold(0)
@@ -159,6 +163,16 @@ function alight(map, coloured) {
   map.root.dataset.lit = rows.length
   map.root.dataset.mask = name
 }
+
+// Which points are marked as chosen while colour shows it, and a sign of it.
+function markings({ data, columns }) {
+  const first = data.colour === "chosen" || data.colour === "sets" ? columns.chosen?.value ?? null : null
+  const second = data.colour === "sets" ? columns.second?.value ?? null : null
+  return { first, second, sign: [first && data.chosen, second && data.second].join(" ") }
+}
+
+// In neither set, in the first, in the second, in both: grey, blue, orange, and the one that contrasts most.
+const setColours = (data, dark) => ["#8A97A4", data.classes[0], data.classes[1], dark ? "#FFFFFF" : "#101820"]
 
 function darkness(root) {
   const [r, g, b] = (getComputedStyle(root).backgroundColor.match(/[\d.]+/g) ?? [255, 255, 255]).map(Number)

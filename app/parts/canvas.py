@@ -1,7 +1,7 @@
 """The map as a browser draws it: points down once, masks after that, a polygon up.
 
 The files beside this one are read as one script, each a room of it: canvas_points.js (columns, colours, finding),
-canvas_draw.js (WebGL2), canvas_gestures.js (mouse, keys, legend), canvas.js (what is drawn when).
+canvas_draw.js (WebGL2), canvas_gestures.js (mouse, keys), canvas_legend.js, canvas.js (what is drawn when).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import streamlit as st
 from app.parts.charts import CLASSES
 
 HERE = Path(__file__).parent
-ROOMS = ("canvas_points.js", "canvas_draw.js", "canvas_gestures.js", "canvas.js")
+ROOMS = ("canvas_points.js", "canvas_draw.js", "canvas_gestures.js", "canvas_legend.js", "canvas.js")
 #: Cividis, the sequential scale of .streamlit/config.toml.
 CIVIDIS = (
     "#00224E",
@@ -47,6 +47,9 @@ def canvas(
     colour: str,
     level: str | None = None,
     chosen: str | None = None,
+    second: str | None = None,
+    sets: Sequence[str] = (),
+    among: str = "all",
     mask: str | None = None,
     lit: tuple[str, bytes] | None = None,
     only: Sequence[int] = (),
@@ -58,14 +61,16 @@ def canvas(
 ) -> None:
     """Draw a map whose columns lie at addresses (`app.map_routes`); what does not change is not fetched again.
 
-    `points` are the points, `level` how hard they are, `chosen` a chosen set's mask, `mask` what is looked at
-    (all without): the rest is dimmed. `lit` is a mask that comes along instead, its name and its rows as
-    `d2c.explore.gaps` writes them: one way less where it changes with every move of a slider. `colour` is class,
-    difficulty or chosen, `legend` whether that is explained beside the map. `thumb` is a thumbnail's address
-    with {id} in it. `only` are the labels that are isolated, `shapes` the polygons drawn, `picked` a row or −1.
+    `points` are the points, `level` how hard they are, `chosen` a chosen set's mask, `second` that of another (A
+    and B, called `sets`), `mask` what is looked at (all without): the rest is dimmed. `lit` is a mask that comes
+    along instead, its name and its rows as `d2c.explore.gaps` writes them: one way less where it changes with every
+    move of a slider. `colour` is class, difficulty, chosen or sets, `legend` whether that is explained beside the
+    map. `thumb` is a thumbnail's address with {id} in it. `only` are the labels that are isolated, `among` the part
+    of the chosen sets that is (`d2c.explore.view.AMONG`), `shapes` the polygons drawn, `picked` a row or −1.
 
     `on_did` is called, before the page is drawn anew, with what was done: {"shapes": polygons} (an empty list
-    lets go), {"row": the point clicked}, {"only": labels}, or {"plain": True} from a browser without WebGL2.
+    lets go), {"row": the point clicked}, {"only": labels}, {"among": a part of the chosen sets}, or {"plain": True}
+    from a browser without WebGL2.
     """
     data = {
         "label": label,
@@ -74,6 +79,9 @@ def canvas(
         "colour": colour,
         "level": level,
         "chosen": chosen,
+        "second": second,
+        "sets": list(sets),
+        "among": among,
         "mask": mask if lit is None else None,
         "lit": None if lit is None else [lit[0], base64.b64encode(lit[1]).decode()],
         "only": list(only),

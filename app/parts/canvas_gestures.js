@@ -1,8 +1,7 @@
-// What one does with the map: mouse, keys, tools, the tip beside a point, the legend. Read before canvas.js.
+// What one does with the map: mouse, keys, tools, the tip beside a point. Read before canvas.js.
 
 const STILL = 4 // px a pointer may move in a click
 const WAIT = 70 // ms before a point shows its picture
-const ROWS = 40 // of the legend while one searches
 
 function listen(map) {
   const { plane } = map
@@ -126,7 +125,7 @@ function select(map) {
 function foretell(map, shape) {
   const { points, data, columns } = map
   if (data.lit) return // what is lit is not known here
-  if (data.shapes.length && /[?&](only|low|high|among)=/.test(data.mask ?? "")) return // the mask also holds the old one
+  if (data.shapes.length && /[?&](only|low|high|among|hits|alike)=/.test(data.mask ?? "")) return // the mask also holds the old one
   const side = 1024
   const sheet = Object.assign(document.createElement("canvas"), { width: side, height: side })
   const pen = sheet.getContext("2d", { willReadFrequently: true })
@@ -144,7 +143,9 @@ function foretell(map, shape) {
     const on = ink[(points.xy[2 * i + 1] >> 6) * side + (points.xy[2 * i] >> 6)] !== 0
     if (on && (!mask || (mask[i >> 3] >> (i & 7)) & 1)) held[i >> 3] |= 1 << (i & 7)
   }
-  map.drawer.give("flag", flags(points.points, held, data.colour === "chosen" ? columns.chosen?.value : null).found)
+  const marks = markings(map)
+  const { found, rows } = flags(points.points, held, marks.first, marks.second)
+  map.drawer.give("flag", found, rows, true)
   map.signs.flag = ""
   map.drawer.hold(1000)
   show(map)
@@ -176,8 +177,9 @@ function tell(map, row) {
     const at = level.level[row]
     lines.push(at === UNKNOWN ? "not scored" : `difficulty ≈ ${Number(level.values[at].toPrecision(2))}, harder than ${Math.round((at / 255) * 100)} %`)
   }
-  const chosen = map.columns.chosen?.value
-  if (chosen) lines.push((chosen[row >> 3] >> (row & 7)) & 1 ? "chosen" : "not chosen")
+  const { chosen, second } = map.columns
+  if (second?.value) lines.push(["in neither set", "in A only", "in B only", "in A and B"][bit(chosen?.value, row) | (bit(second.value, row) << 1)])
+  else if (chosen?.value) lines.push(bit(chosen.value, row) ? "chosen" : "not chosen")
   const picture = tip.querySelector("img")
   picture.onload = () => tip.classList.toggle("tiny", picture.naturalWidth <= 48)
   picture.src = data.thumb.replace("{id}", id)
@@ -187,86 +189,4 @@ function tell(map, row) {
   const { offsetWidth: width, offsetHeight: height } = tip
   tip.style.left = `${x + 16 + width > map.size[0] ? Math.max(4, x - 16 - width) : x + 16}px`
   tip.style.top = `${Math.min(Math.max(4, y - height / 2), map.size[1] - height - 4)}px`
-}
-
-// ---- the legend: of classes one can search, isolate (click) and add (shift-click) ----
-
-function legend(map, level) {
-  const { data, legend: box } = map
-  const title = document.createElement("h4")
-  title.textContent = { class: "Class", difficulty: "Difficulty", chosen: "Chosen" }[data.colour]
-  if (data.colour === "class") classes(map, title)
-  else if (data.colour === "chosen") box.replaceChildren(title, mark("chosen", data.classes[0], "Chosen"), mark("", "#8A97A4", "Not chosen"))
-  else box.replaceChildren(title, scale(map, level))
-}
-
-function mark(kind, hue, text, count) {
-  const node = document.createElement("span")
-  node.className = `row ${kind}`
-  node.style.setProperty("--hue", hue)
-  node.innerHTML = "<i></i><span class='what'></span><span class='many'></span>"
-  node.querySelector(".what").textContent = text
-  node.querySelector(".many").textContent = count?.toLocaleString("en") ?? ""
-  return node
-}
-
-function scale(map, level) {
-  const node = document.createElement("div")
-  node.className = "scale"
-  const stops = [254, 190, 127, 64, 0]
-  const colour = (at) => `rgb(${map.palette.slice(4 * at, 4 * at + 3).join(",")})`
-  node.style.setProperty("--ramp", `linear-gradient(${stops.map(colour).join(",")})`)
-  node.style.setProperty("--across", `linear-gradient(to left, ${stops.map(colour).join(",")})`)
-  const value = (at) => level?.values[at].toPrecision(3)
-  node.innerHTML = "<i></i><ol></ol>"
-  node.querySelector("ol").replaceChildren(...stops.map((at) =>
-    Object.assign(document.createElement("li"), { textContent: `${value(at)}${at === 254 ? " hard" : at === 0 ? " easy" : ""}` })))
-  return node
-}
-
-function classes(map, title) {
-  const { points, data, legend: box, own } = map
-  const many = points.names.length > OWN + 1
-  const list = document.createElement("div")
-  list.className = "rows"
-  const fill = () => {
-    const sought = map.search.trim().toLowerCase()
-    const labels = sought ? points.names.flatMap((n, l) => (n.toLowerCase().includes(sought) ? [l] : [])) : own
-    const rows = labels.slice(0, ROWS).map((label) => {
-      const place = own.indexOf(label)
-      const row = mark("", data.classes[place < 0 ? OWN : place], points.names[label], points.counts[label])
-      const node = document.createElement("button")
-      node.append(...row.childNodes)
-      node.className = "row"
-      node.type = "button"
-      node.style.cssText = row.style.cssText
-      node.dataset.label = label
-      node.title = `${points.names[label]}: click for this class alone, shift-click to add or remove it`
-      const on = !data.only.length || data.only.includes(label)
-      node.setAttribute("aria-pressed", String(data.only.includes(label)))
-      node.classList.toggle("off", !on)
-      return node
-    })
-    if (!sought && many) {
-      const rest = points.points - own.reduce((sum, label) => sum + points.counts[label], 0)
-      rows.push(mark("other", data.classes[OWN], `${points.names.length - own.length} others`, rest))
-    }
-    if (labels.length > ROWS) rows.push(mark("other", "transparent", `and ${labels.length - ROWS} more`))
-    if (!labels.length) rows.push(mark("other", "transparent", "no such class"))
-    list.replaceChildren(...rows)
-  }
-  const search = Object.assign(document.createElement("input"), { type: "search", placeholder: "Find a class", value: map.search })
-  search.setAttribute("aria-label", "Find a class")
-  search.onkeydown = (event) => event.stopPropagation() // letters are not the page's keys here
-  search.oninput = () => { map.search = search.value; fill() }
-  list.onclick = (event) => {
-    const node = event.target.closest("button")
-    if (!node) return
-    const label = Number(node.dataset.label)
-    const alone = data.only.length === 1 && data.only[0] === label
-    const toggled = data.only.includes(label) ? data.only.filter((l) => l !== label) : [...data.only, label]
-    map.tell({ only: event.shiftKey ? toggled : alone ? [] : [label] })
-  }
-  fill()
-  box.replaceChildren(title, ...(many ? [search] : []), list)
 }

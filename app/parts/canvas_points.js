@@ -28,12 +28,17 @@ function coloured(counts, only) {
   return labels.slice(0, OWN)
 }
 
-// The place in the palette of every point: by class (OWN = other), by level, or by whether it is chosen.
-function tints(points, by, { own = [], level = null, chosen = null }) {
+const bit = (mask, i) => (mask ? (mask[i >> 3] >> (i & 7)) & 1 : 0)
+
+// The place in the palette of every point: by class (OWN = other), by level, by whether it is chosen, or of two
+// chosen sets by which holds it: 0 = neither, 1 = the first alone, 2 = the second alone, 3 = both.
+function tints(points, by, { own = [], level = null, chosen = null, second = null }) {
   const n = points.points
   const found = new Uint8Array(n)
   if (by === "difficulty" && level) found.set(level)
-  else if (by === "chosen" && chosen) for (let i = 0; i < n; i++) found[i] = (chosen[i >> 3] >> (i & 7)) & 1
+  else if ((by === "chosen" && chosen) || by === "sets") {
+    for (let i = 0; i < n; i++) found[i] = bit(chosen, i) | (bit(second, i) << 1)
+  }
   else {
     const of = new Uint8Array(points.counts.length).fill(OWN)
     own.forEach((label, i) => { of[label] = i })
@@ -42,16 +47,26 @@ function tints(points, by, { own = [], level = null, chosen = null }) {
   return found
 }
 
-// One byte a point: 1 = looked at, 2 = marked as chosen. Also how many are looked at.
-function flags(n, mask, marks) {
+// One byte a point: 1 = looked at, 2 = marked as chosen, 4 = as chosen by the second set. Also how many are looked at
+// and, with a mask, which.
+function flags(n, mask, marks = null, second = null) {
   const found = new Uint8Array(n)
+  const rows = mask ? new Uint32Array(n) : null
   let lit = 0
   for (let i = 0; i < n; i++) {
     const on = mask ? (mask[i >> 3] >> (i & 7)) & 1 : 1
+    if (on && rows) rows[lit] = i
     lit += on
-    found[i] = on | (marks ? ((marks[i >> 3] >> (i & 7)) & 1) << 1 : 0)
+    found[i] = on | (bit(marks, i) << 1) | (bit(second, i) << 2)
   }
-  return { found, lit }
+  return { found, lit, rows: rows?.slice(0, lit) ?? null }
+}
+
+// How many points are in neither of two sets, in the first alone, in the second alone, in both.
+function tally(n, first, second) {
+  const many = [0, 0, 0, 0]
+  for (let i = 0; i < n; i++) many[bit(first, i) | (bit(second, i) << 1)]++
+  return many
 }
 
 // Rows out of the gaps between them, in base64: see d2c.explore.gaps.

@@ -30,6 +30,8 @@ CLASSES = (
 )
 ACCENT = CLASSES[0]
 CONTRAST = CLASSES[1]
+MARKED = ("#8A97A4", ACCENT, CONTRAST, CLASSES[3])  # in neither of two sets, in the first, the second, both
+MARKS = ("circle", "diamond", "square", "circle-dot")
 BACKGROUND = "rgba(128, 143, 158, 0.42)"  # everything, behind what is chosen
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "pentagon", "hexagon", "bowtie")
@@ -190,7 +192,8 @@ def scatter_map(
     """A map with one point an image; `customdata` holds its id, so a lasso or a click gives ids back.
 
     With `names`, `values` are labels: colour and symbol by class, and the class's name where it is densest.
-    With `chosen` (bool [N]) those are large diamonds over small grey circles. Else `values` are numbers on
+    With `chosen` [N] those (1) are large diamonds over small grey circles; of two sets 2 is a square, both (3) a
+    circle with a dot. Else `values` are numbers on
     the cividis scale. `muted` points step back, `said` is what a tooltip says, `polygons` [V, 2] are drawn as
     a selection that is there already. Keep the figure constant: Plotly forgets the lasso and the zoom when it
     changes; another `revision` makes it do so.
@@ -203,8 +206,9 @@ def scatter_map(
         x, y, ids, values, chosen = x[order], y[order], ids[order], values[order], chosen[order]
         said = said[order] if said is not None else None
         muted = muted[order] if muted is not None else None
-        marker |= {"color": np.where(chosen, ACCENT, "#8A97A4"), "size": np.where(chosen, size + 5, size - 1)}
-        marker |= {"symbol": np.where(chosen, "diamond", "circle"), "opacity": np.where(chosen, 1.0, 0.4)}
+        which = chosen.astype(np.int64)
+        marker |= {"color": np.array(MARKED)[which], "size": np.where(chosen, size + 5, size - 1)}
+        marker |= {"symbol": np.array(MARKS)[which], "opacity": np.where(chosen, 1.0, 0.4)}
     elif names is None:
         low, high = np.nanquantile(values, (0.01, 0.99)) if len(values) else (0, 1)  # a few outliers take no hues
         marker |= {"color": values, "colorscale": "Cividis", "showscale": True, "cmin": low, "cmax": high}

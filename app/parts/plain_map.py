@@ -22,7 +22,12 @@ _VIEW, _START = "_atlas_view", "_atlas_start"
 
 def chart(atlas: Atlas) -> None:
     """The map. A lasso or a box sets the polygons, a click (while panning) picks an image, a double click clears."""
-    view = (atlas.map.fingerprint, atlas.colour, columns.version(atlas.scores, atlas.subset), atlas.view.only)
+    view = (
+        atlas.map.fingerprint,
+        atlas.colour,
+        columns.version(atlas.scores, atlas.subset, atlas.second),
+        atlas.view.only,
+    )
     if st.session_state.get(_VIEW) != view:
         st.session_state[_VIEW] = view
         redraw()
@@ -67,11 +72,16 @@ def _selected() -> None:
 def _figure(atlas: Atlas, rows: np.ndarray, start: str, revision: int) -> Any:
     points, names = columns.points(atlas.map), state.classes(atlas.dataset)
     labels = points.label[rows]
-    values, chosen = labels.astype(np.float32), None
+    values, chosen, names_of = labels.astype(np.float32), None, np.asarray(names)[labels]
     if atlas.colour == "difficulty" and atlas.scores is not None:
         values = aligned(points, state.table(atlas.scores, "scores.parquet"))[rows]
     elif atlas.colour == "chosen" and atlas.subset is not None:
         chosen = columns.chosen(atlas.map, atlas.subset)[rows]
+    elif atlas.colour == "sets" and atlas.subset is not None and atlas.second is not None:
+        first, second = (columns.chosen(atlas.map, a)[rows] for a in (atlas.subset, atlas.second))
+        chosen = first + 2 * second
+        said = ["in neither set", "only in A", "only in B", "in A and B"]
+        names_of = np.array([f"{names[label]}, {said[which]}" for label, which in zip(labels, chosen, strict=True)])
     only = atlas.view.only
     return charts.scatter_map(
         points.x[rows],
@@ -81,7 +91,7 @@ def _figure(atlas: Atlas, rows: np.ndarray, start: str, revision: int) -> Any:
         names=names if atlas.colour == "class" else None,
         chosen=chosen,
         muted=~np.isin(labels, only) if only else None,
-        said=np.asarray(names)[labels],
+        said=names_of,
         title="Difficulty",
         polygons=[np.array(shape) for shape in shapes()] if start else (),
         revision=revision,

@@ -72,16 +72,19 @@ def last_hidden(tower: Any, ids: Tensor) -> Tensor:
     return hidden
 
 
-def load(info: TextInfo, weights: Path | None) -> tuple[nn.Module, Any, Path]:
-    """The CLIP model without its image tower, its tokenizer, and the file its weights were read from.
+def load(
+    info: TextInfo, weights: Path | None, *, images: bool = False, flag: str = FLAG
+) -> tuple[nn.Module, Any, Path]:
+    """The CLIP model, its tokenizer, and the file its weights were read from. Without `images` it has no image tower.
 
-    The architecture comes from open_clip's list, or for hf-hub:ORG/NAME from open_clip_config.json beside
-    the given file or in the repository. Raises D2CError for what is not there or does not fit.
+    `flag` is the option that names a file of weights. The architecture comes from open_clip's list, or for
+    hf-hub:ORG/NAME from open_clip_config.json beside the given file or in the repository. Raises D2CError for
+    what is not there or does not fit.
     """
     scheme, _, repository = info.reference.partition("hf-hub:")
     if repository and not scheme:
-        config = beside(weights, CONFIG) or fetch(repository, [CONFIG], wanted_by=info.name, flag=FLAG)
-        file = weights or fetch(repository, WEIGHTS, wanted_by=info.name, flag=FLAG)
+        config = beside(weights, CONFIG) or fetch(repository, [CONFIG], wanted_by=info.name, flag=flag)
+        file = weights or fetch(repository, WEIGHTS, wanted_by=info.name, flag=flag)
         name, settings = f"local-dir:{config.parent}", read_config(config).get("model_cfg", {})
         quick_gelu = False
     else:
@@ -94,7 +97,7 @@ def load(info: TextInfo, weights: Path | None) -> tuple[nn.Module, Any, Path]:
             known = ", ".join(open_clip.pretrained.list_pretrained_tags_by_model(name))
             raise D2CError(f"{info.name}: open_clip has no weights {tag!r} for {name}; it has: {known or 'none'}")
         quick_gelu = bool(pretrained.get("quick_gelu"))
-        file = weights or _from_hub(str(pretrained.get("hf_hub", "")), info.name)
+        file = weights or _from_hub(str(pretrained.get("hf_hub", "")), info.name, flag)
     if settings.get("text_cfg", {}).get("hf_tokenizer_name") or settings.get("text_cfg", {}).get("hf_model_name"):
         raise D2CError(f"{info.name} reads text with a transformers model or tokenizer: choose one with CLIP's own")
     try:
@@ -104,14 +107,15 @@ def load(info: TextInfo, weights: Path | None) -> tuple[nn.Module, Any, Path]:
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as problem:  # whatever a foreign file can make torch, safetensors or open_clip raise
         raise unfit(file, info.name, problem) from None
-    del model.visual
+    if not images:
+        del model.visual
     return model.eval().requires_grad_(False), tokenizer, file
 
 
-def _from_hub(place: str, wanted_by: str) -> Path:
+def _from_hub(place: str, wanted_by: str, flag: str) -> Path:
     """open_clip's `ORG/NAME/` (default file names) or `ORG/NAME/FILE`."""
     repository, _, filename = place.rpartition("/")
-    return fetch(repository, [filename] if filename else WEIGHTS, wanted_by=wanted_by, flag=FLAG)
+    return fetch(repository, [filename] if filename else WEIGHTS, wanted_by=wanted_by, flag=flag)
 
 
 @contextlib.contextmanager

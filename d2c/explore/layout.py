@@ -33,11 +33,19 @@ def projection(dim: int, to: int, seed: int) -> Floats:
 
 def centred_unit(features: Floats) -> Floats:
     """Features [N, D] less their mean, each of unit length; one that is the mean itself stays zero."""
-    centred = features - features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return centring(features)[0]
+
+
+def centring(features: Floats) -> tuple[Floats, Floats, Floats]:
+    """Unit vectors [N, D] with what undoes them: mean [D] and length [N], so that features = mean + length · unit."""
+    mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
+    centred = features - mean
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     # Rounding leaves a residue where all images are alike; its direction would be noise.
     noise = 1e-5 * max(float(np.abs(features).max(initial=0)), 1e-30) * np.sqrt(features.shape[1])
-    return np.where(length > noise, centred / np.maximum(length, 1e-30), 0).astype(np.float32)
+    length = np.where(length > noise, length, 0)
+    unit = np.where(length > 0, centred / np.maximum(length, 1e-30), 0).astype(np.float32)
+    return unit, mean, length[:, 0].astype(np.float32)
 
 
 def nearest_neighbours(unit: Floats, k: int) -> tuple[NDArray[np.int64], Floats, bool]:
@@ -76,8 +84,19 @@ def pca_layout(unit: Floats) -> Floats:
     return np.pad(found, ((0, 0), (0, 2 - found.shape[1]))).astype(np.float32)
 
 
-def umap_layout(unit: Floats, ids: NDArray[np.int64], distance: Floats, *, min_dist: float, seed: int) -> Floats:
-    """UMAP [N, 2] on given neighbours (McInnes et al. 2018), started from PCA; the same for the same seed."""
+def umap_layout(
+    unit: Floats,
+    ids: NDArray[np.int64],
+    distance: Floats,
+    *,
+    min_dist: float,
+    seed: int,
+    start: Floats | None = None,
+) -> Floats:
+    """UMAP [N, 2] on given neighbours (McInnes et al. 2018); the same for the same seed.
+
+    It begins at `start` [N, 2], or at `pca_layout`.
+    """
     with warnings.catch_warnings():
         # Keras is for parametric UMAP, which is not used here.
         warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
@@ -86,7 +105,7 @@ def umap_layout(unit: Floats, ids: NDArray[np.int64], distance: Floats, *, min_d
     rows = len(unit)
     with_self = np.column_stack([np.arange(rows), ids])
     distances = np.column_stack([np.zeros(rows, np.float32), distance])
-    start = pca_layout(unit)
+    start = pca_layout(unit) if start is None else start
     spread = 10 / max(float(np.abs(start).max()), 1e-12)
     # Points that start in one place would never part.
     jitter = np.random.default_rng(seed).normal(scale=1e-4, size=start.shape)

@@ -15,7 +15,11 @@ from d2c.errors import D2CError, UsageError
 class MapConfig:
     """What the map is of and how it is laid out."""
 
-    features: str = option("scorer", "Features: scorer, pixels, dinov2-vit-s-14, dinov2-vit-b-14, timm:…, hf-hub:…")
+    features: str = option(
+        "scorer",
+        "Features: scorer, pixels, dinov2-vit-s-14, dinov2-vit-b-14, clip-vit-b-32, clip-vit-l-14, timm:…, hf-hub:…, "
+        "open_clip:ARCH/PRETRAINED. Those of CLIP can be searched by words",
+    )
     scorer: str = option("digits", "Model whose middle block `scorer` reads: a shipped one, a run, or a path")
     method: str = option("umap", "How to lay out", choices=("umap", "pca"))
     neighbours: int = option(15, "Neighbours kept of each image, and seen by UMAP", minimum=2, maximum=200)
@@ -44,7 +48,8 @@ def map_(
     `map.parquet`: sample_id int64, x, y float32;
     `features.safetensors`: features float16 [N, D], the encoder's tokens averaged over positions (the scorer's in
     4 × 4 cells, then projected to 512 numbers), less their mean over the data set (what all images share would
-    make all alike), of unit length;
+    make all alike), of unit length; of CLIP's image tower also `mean` float32 [D] and `length` float32 [N], by which
+    mean + length · features is the tower's own vector of unit length;
     `neighbours.safetensors`: ids int64 [N, k], distance float32 [N, k] = 1 − cosine, nearest first, self left out.
     Facts: images, method, features, dims, neighbours, exact (whether the neighbours are), note, source, warnings.
 
@@ -83,10 +88,14 @@ def relevant(config: MapConfig) -> MapConfig:
     Raises UsageError for features that are not known, or weights where none are read.
     """
     from d2c.attach.vision import describe_vision
+    from d2c.explore.clip import described, is_clip
 
     if config.features == "none":
         raise UsageError("a map needs features: scorer, pixels or a vision encoder")
-    reads_weights = config.features != "pixels" and bool(describe_vision(config.features).reference)
+    if is_clip(config.features):
+        reads_weights = bool(described(config.features).reference)
+    else:
+        reads_weights = config.features != "pixels" and bool(describe_vision(config.features).reference)
     if config.weights and not reads_weights:
         raise UsageError(f"features {config.features!r} read no weights: leave --weights out")
     unread = [] if config.features == "scorer" else ["scorer"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
@@ -42,3 +43,36 @@ def near_duplicates(made: Artifact, threshold: float = 0.02) -> pd.DataFrame:
     pairs.loc[swapped, ["sample_id", "other"]] = pairs.loc[swapped, ["other", "sample_id"]].to_numpy()
     order = ["distance", "sample_id", "other"]
     return pairs.sort_values(order).drop_duplicates(["sample_id", "other"]).reset_index(drop=True)
+
+
+def groups(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The images of pairs (sample_id, other, distance) by what hangs together: sample_id, group, distance.
+
+    Groups 0, 1, … are the connected components, the one with the closest pair first; in each the images ascend.
+    `distance` is the least that an image has to another of its group.
+    """
+    a, b = pairs["sample_id"].to_numpy(np.int64), pairs["other"].to_numpy(np.int64)
+    ids, ends = np.unique(np.concatenate([a, b]), return_inverse=True)
+    root = connected(ends[: len(a)], ends[len(a) :], len(ids))
+    closest = np.full(len(ids), np.inf)
+    np.minimum.at(closest, ends, np.tile(pairs["distance"].to_numpy(np.float64), 2))
+    of_group = np.full(len(ids), np.inf)
+    np.minimum.at(of_group, root, closest)
+    order = np.lexsort((ids, root, of_group[root]))
+    _, first, inverse = np.unique(root[order], return_index=True, return_inverse=True)
+    number = np.argsort(np.argsort(first))[inverse]
+    return pd.DataFrame({"sample_id": ids[order], "group": number, "distance": closest[order]})
+
+
+def connected(a: NDArray[np.int64], b: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """The lowest node of each node's component, of `count` nodes joined by edges (a[i], b[i])."""
+    root = np.arange(count)
+    while True:
+        low = np.minimum(root[a], root[b])
+        new = root.copy()
+        for ends in (root[a], root[b], a, b):
+            np.minimum.at(new, ends, low)
+        new = new[new]
+        if np.array_equal(new, root):
+            return root
+        root = new

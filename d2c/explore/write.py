@@ -13,7 +13,9 @@ from safetensors.numpy import save_file
 from d2c.artifacts import Artifact, Build
 from d2c.data.store import Images, labels_of, pixels
 from d2c.errors import D2CError
-from d2c.explore.layout import FEWEST, centred_unit, nearest_neighbours, pca_layout, pooled, projection, umap_layout
+from d2c.explore.clip import is_clip
+from d2c.explore.layout import FEWEST, centring, nearest_neighbours, pca_layout, pooled, projection, umap_layout
+from d2c.explore.preview import FILE, keep_preview
 
 if TYPE_CHECKING:
     from d2c.explore.map import MapConfig
@@ -55,23 +57,30 @@ class Pixels:
 def write_map(build: Build, dataset: Artifact, config: MapConfig, extra: Mapping[str, Any]) -> None:
     """Fill the folder of a map; see `d2c.explore.map.map_` for what is in it."""
     encoder = _open(build, dataset, config, str(extra["precision"]))
-    ids = np.sort(labels_of(dataset)[0])
+    ids, label = labels_of(dataset)
+    label, ids = label[np.argsort(ids, kind="stable")], np.sort(ids)
     if not np.array_equal(ids, np.arange(len(ids))):
         raise D2CError(f"datasets/{dataset.name} does not number its images 0 to N−1: ingest it again")
-    unit = centred_unit(_features(build, dataset, config, encoder, len(ids)))
-    save_file({"features": unit.astype(np.float16)}, build.folder / "features.safetensors")
+    unit, mean, length = centring(_features(build, dataset, config, encoder, len(ids)))
+    stored: dict[str, NDArray[Any]] = {"features": unit.astype(np.float16)}
+    if is_clip(config.features):  # what a cosine with words takes
+        stored |= {"mean": mean, "length": length}
+    save_file(stored, build.folder / "features.safetensors")
     build.progress.stage("neighbours", 0)
     near, distance, exact = nearest_neighbours(unit, config.neighbours)
     save_file({"ids": near, "distance": distance}, build.folder / "neighbours.safetensors")
     method = config.method if len(ids) >= FEWEST else "pca"
     build.progress.stage(f"lay out by {method}", 0)
     if method == "umap":
-        points = umap_layout(unit, near, distance, min_dist=config.min_dist, seed=config.seed)
+        start = pca_layout(unit)
+        keep_preview(build.folder, start, label, dataset)
+        points = umap_layout(unit, near, distance, min_dist=config.min_dist, seed=config.seed, start=start)
     else:
         points = pca_layout(unit)
     table = pd.DataFrame({"sample_id": ids, "x": points[:, 0], "y": points[:, 1]})
     table.to_parquet(build.folder / "map.parquet", index=False)
     (build.folder / _PART).unlink()
+    (build.folder / FILE).unlink(missing_ok=True)
     build.note(
         images=len(ids),
         method=method,
@@ -93,6 +102,8 @@ def _open(build: Build, dataset: Artifact, config: MapConfig, precision: str) ->
     device = pick(config.device)
     build.used(device, int(device.type == "cuda"))
     build.progress.stage("open encoder", 0, "encoder")
+    from d2c.attach.weights import local_file
+
     if config.features == "scorer":
         from d2c.attach.scorer import ScorerVision
         from d2c.score.scorers import locate, open_scorer
@@ -101,13 +112,16 @@ def _open(build: Build, dataset: Artifact, config: MapConfig, precision: str) ->
         model = open_scorer(scorer, device=str(device))
         source = f"{scorer.name} {scorer.digest[:12]}"
         return ScorerVision(model, source=source, seed=config.seed, device=device, precision=precision)
+    weights = local_file(config.weights, "--weights")
+    if is_clip(config.features):
+        from d2c.explore.towers import ClipImages
+
+        return ClipImages(config.features, weights=weights, device=device, precision=precision)
     from d2c.attach.dinov2 import TimmVision
     from d2c.attach.vision import default_grid, describe_vision
-    from d2c.attach.weights import local_file
 
     sizes = dataset.table("samples.parquet", ["width", "height"])
     grid = default_grid(float(np.median(sizes.min(axis=1))))
-    weights = local_file(config.weights, "--weights")
     return TimmVision(describe_vision(config.features), grid=grid, weights=weights, device=device, precision=precision)
 
 

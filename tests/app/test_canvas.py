@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from app.parts.charts import CLASSES
 from d2c.explore.gaps import gaps
 from d2c.explore.lasso import points_in_polygon
 from d2c.explore.points import pack, points_of
 from d2c.explore.view import bits
-from tests.app.scripts import run
+from tests.app.scripts import PARTS, run
 
 UNPACK = "const points = unframe(Uint8Array.from(Buffer.from(given.file, 'base64')).buffer);"
 
@@ -126,3 +127,52 @@ def test_many_pictures_are_taken_apart() -> None:
         base64.b64encode(content).decode(),
     )
     assert [base64.b64decode(text) for text in told] == files
+
+
+def test_of_two_sets_every_point_has_its_state() -> None:
+    draw = np.random.default_rng(5)
+    first, second, held = (draw.random(101) < share for share in (0.3, 0.4, 0.5))
+    given = {"first": list(bits(first)), "second": list(bits(second)), "mask": list(bits(held))}
+    body = (
+        "const {first, second, mask} = given; const f = flags(101, mask, first, second);"
+        "return [[...tints({points: 101}, 'sets', {chosen: first, second})], [...f.found], [...f.rows], f.lit,"
+        " tally(101, first, second), tally(101, first, null)]"
+    )
+    tint, flag, rows, lit, many, alone = run("canvas_points.js", body, given)
+    state = first + 2 * second
+    assert tint == state.tolist()
+    assert flag == (held + 2 * state).tolist()
+    assert rows == np.flatnonzero(held).tolist()
+    assert lit == len(rows)
+    assert many == [int((state == s).sum()) for s in range(4)]
+    assert alone == [int((~first).sum()), int(first.sum()), 0, 0]
+
+
+# What the three kinds of colour blindness leave of linear RGB, at their fullest (Machado, Oliveira & Fernandes 2009).
+BLIND = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+    "none": np.eye(3).tolist(),
+}
+
+
+def lab(colour: str, kind: str) -> np.ndarray:
+    """CIELAB of a hex colour as somebody with a kind of colour blindness sees it."""
+    rgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(np.array(BLIND[kind]) @ linear, 0, 1)
+    to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+    x, y, z = np.cbrt(np.maximum(to_xyz @ seen / [0.9505, 1, 1.089], 1e-9))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("kind", BLIND)
+@pytest.mark.parametrize("dark", [False, True])
+def test_the_states_of_two_sets_differ_for_the_colour_blind(kind: str, dark: bool) -> None:
+    source = (PARTS / "canvas.js").read_text()
+    (line,) = (s for s in source.splitlines() if s.startswith("const setColours"))
+    body = f"{line}; return setColours(given.data, given.dark)"
+    colours = run("canvas_points.js", body, {"data": {"classes": CLASSES}, "dark": dark})
+    far = [np.linalg.norm(lab(a, kind) - lab(b, kind)) for i, a in enumerate(colours) for b in colours[:i]]
+    assert min(far) > 15  # 2.3 is a difference just noticed

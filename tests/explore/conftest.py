@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -53,3 +54,35 @@ def scorer_file(tmp_path: Path) -> Path:
     file = tmp_path / "tiny.safetensors"
     save_model(file, model)
     return file
+
+
+@pytest.fixture(scope="session")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """open_clip_config.json and open_clip_model.safetensors of a random CLIP 16 wide, as the hub holds them."""
+    import open_clip
+    import torch
+    from safetensors.torch import save_file
+
+    folder = tmp_path_factory.mktemp("tiny-clip")
+    text = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+    vision = {"image_size": 16, "patch_size": 8, "width": 16, "head_width": 8, "layers": 1}
+    settings = {
+        "model_cfg": {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text},
+        "preprocess_cfg": {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]},
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(settings))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    return folder
+
+
+@pytest.fixture
+def clip_map(dataset: Artifact, clip_folder: Path) -> Artifact:
+    """A map of the pictures by that CLIP."""
+    from d2c.explore.map import map_
+
+    file = clip_folder / "open_clip_model.safetensors"
+    options = {"neighbours": 4, "device": "cpu", "precision": "fp32", "method": "pca", "quiet": True}
+    return map_(dataset, features="open_clip:hf-hub:org/tiny-clip", weights=str(file), **options)

@@ -3,13 +3,15 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from d2c.data.store import pixels
 from d2c.errors import Cancelled, D2CError, UsageError
-from d2c.explore.layout import projection
+from d2c.explore.layout import pca_layout, projection
 from d2c.explore.map import MapConfig, map_, relevant
 from d2c.explore.neighbours import near_duplicates, neighbours_of
+from d2c.explore.preview import previews
 
 
 def make(dataset, **options):
@@ -108,6 +110,31 @@ def test_too_few_images_for_umap_are_laid_out_by_pca(dataset, monkeypatch):
     made = make(dataset, features="pixels", method="umap")
     assert made.facts["method"] == "pca"
     assert "too few for UMAP" in made.facts["warnings"][0]
+
+
+def test_while_umap_runs_a_preview_by_pca_is_there(dataset, monkeypatch):
+    write = importlib.import_module("d2c.explore.write")
+    seen = {}
+
+    def umap(unit, *_, start, **__):
+        ((name, path),) = previews(dataset.workspace).items()
+        seen.update(name=name, table=pd.read_parquet(path), start=start, pca=pca_layout(unit))
+        return start
+
+    monkeypatch.setattr(write, "umap_layout", umap)
+    monkeypatch.setattr("d2c.explore.preview.MOST", 12)
+    made = make(dataset, features="pixels", name="soon")
+    assert seen["name"] == "soon"
+    np.testing.assert_array_equal(seen["start"], seen["pca"])
+    table = seen["table"]
+    np.testing.assert_array_equal(table[["x", "y"]].to_numpy(), seen["pca"][table["sample_id"]])
+    assert table["class"].value_counts().to_dict() == {"bars": 4, "rings": 4, "spots": 4}
+    labels = dataset.table("samples.parquet").set_index("sample_id")["label"]
+    assert table["label"].tolist() == labels.loc[table["sample_id"]].tolist()
+    assert previews(dataset.workspace) == {}
+    assert sorted(p.name for p in made.path.iterdir()) == [
+        "artifact.json", "features.safetensors", "map.parquet", "neighbours.safetensors",
+    ]  # fmt: skip
 
 
 def test_what_cannot_be_mapped_is_said_in_one_line(dataset, tmp_path):

@@ -1,10 +1,13 @@
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
-from d2c.explore.neighbours import near_duplicates, neighbours_of
+from d2c.explore.neighbours import groups, near_duplicates, neighbours_of
 
 
 @pytest.fixture
@@ -36,3 +39,21 @@ def test_near_duplicates_are_pairs_once_each_closest_first(made):
     assert pairs[["sample_id", "other"]].to_numpy().tolist() == [[0, 3], [0, 2], [1, 2]]
     assert pairs["distance"].is_monotonic_increasing
     assert near_duplicates(made, 0.0).empty
+
+
+@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 15), st.integers(0, 5)), max_size=25))
+def test_groups_are_what_hangs_together(drawn):
+    edges = [(10 * a, 10 * b, far / 8) for a, b, far in drawn if a < b]
+    table = groups(pd.DataFrame(edges, columns=["sample_id", "other", "distance"]).astype({"distance": "float64"}))
+    wanted = []  # sets of ids, joined one edge at a time
+    for a, b, _ in edges:
+        touched = [s for s in wanted if s & {a, b}]
+        wanted = [s for s in wanted if s not in touched] + [{a, b}.union(*touched)]
+    found = [set(g["sample_id"]) for _, g in table.groupby("group")]
+    assert sorted(map(sorted, found)) == sorted(map(sorted, wanted))
+    for row in table.itertuples():
+        assert row.distance == min(far for a, b, far in edges if row.sample_id in (a, b))
+    least = table.groupby("group")["distance"].min().tolist()
+    assert least == sorted(least)
+    assert table["group"].tolist() == sorted(table["group"])
+    assert all(g["sample_id"].is_monotonic_increasing for _, g in table.groupby("group"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from d2c.errors import UsageError
 from d2c.explore.points import points_of
-from d2c.explore.view import View, bits, mask, read, written
+from d2c.explore.view import AMONG, View, bits, mask, read, written
 
 
 def grid_points(side: int = 6):
@@ -18,28 +18,49 @@ def grid_points(side: int = 6):
     return points_of(table, pd.DataFrame({"sample_id": n, "label": n % side}))
 
 
+def within(among: str, a: bool, b: bool) -> bool:
+    """Whether an image is where a word says, of the chosen sets A and B."""
+    words = {
+        "all": True,
+        "chosen": a,
+        "rest": not a,
+        "second": b,
+        "both": a and b,
+        "neither": not a and not b,
+        "only_first": a and not b,
+        "only_second": b and not a,
+        "only_one": a != b,
+    }
+    return words[among]
+
+
 @given(
     st.sets(st.integers(0, 7)),
     st.integers(0, 100),
     st.integers(0, 100),
-    st.sampled_from(["all", "chosen", "rest"]),
+    st.sampled_from(AMONG),
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), max_size=2),
+    st.none() | st.sets(st.integers(-2, 40)),
+    st.booleans(),
     st.integers(0, 2**32),
 )
-def test_a_view_is_every_filter_at_once(only, a, b, among, corners, seed) -> None:
+def test_a_view_is_every_filter_at_once(only, a, b, among, corners, hits, alike, seed) -> None:
     points, rng = grid_points(), np.random.default_rng(seed)
     percent = rng.choice([0, 25, 50, 100, np.nan], len(points)).astype(np.float32)
-    chosen = rng.random(len(points)) < 0.5
+    chosen, second, twins = (rng.random(len(points)) < 0.5 for _ in range(3))
     low, high = sorted((a, b))
     boxes = [((x - 0.5, y - 0.5), (x + 2.5, y - 0.5), (x + 2.5, y + 1.5), (x - 0.5, y + 1.5)) for x, y in corners]
-    view = View(tuple(boxes), tuple(only), low, high, among)
-    held = mask(points, view, percent=percent, chosen=chosen)
+    found = None if hits is None else tuple(hits)
+    view = View(tuple(boxes), tuple(only), low, high, among, found, 0.1 if alike else None)
+    held = mask(points, view, percent=percent, chosen=chosen, second=second, twins=twins)
     for i in range(len(points)):
         x, y = i % 6, i // 6
         wanted = (
             (not only or x in only)
             and ((low, high) == (0, 100) or low <= percent[i] <= high)
-            and (among == "all" or bool(chosen[i]) == (among == "chosen"))
+            and within(among, bool(chosen[i]), bool(second[i]))
+            and (hits is None or i in hits)
+            and (not alike or twins[i])
             and (not corners or any(cx <= x <= cx + 2 and cy <= y <= cy + 1 for cx, cy in corners))
         )
         assert held[i] == wanted
@@ -67,3 +88,5 @@ def test_a_view_that_cannot_be_is_refused() -> None:
         View(low=60, high=40)
     with pytest.raises(UsageError, match="0 … 100"):
         View(low=float("nan"))
+    with pytest.raises(UsageError, match="0 … 2"):
+        View(alike=-0.1)

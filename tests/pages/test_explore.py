@@ -15,6 +15,7 @@ from app.parts.atlas import Atlas
 from app.routes import routes
 from d2c import jobs
 from d2c.artifacts import Artifact, Workspace
+from d2c.explore.preview import keep_preview
 from d2c.explore.view import View
 
 Page = Callable[..., AppTest]
@@ -75,6 +76,19 @@ def test_without_a_map_it_makes_one(page: Page, dataset: Artifact) -> None:
     assert not test.exception
     (job,) = jobs.jobs(dataset.workspace)
     assert job.argv == ("map", "datasets/shades", "--features=pixels")
+
+
+def test_while_a_map_is_made_its_preview_is_shown(page: Page, dataset: Artifact) -> None:
+    folder = dataset.workspace.partial("maps", "soon")
+    folder.mkdir(parents=True)
+    points = np.arange(24, dtype=np.float32).reshape(12, 2)
+    keep_preview(folder, points, (np.arange(12) // 6).astype(np.int32), dataset)
+    assert not page("explore").get("plotly_chart")  # left behind by something that ended
+    jobs.submit(dataset.workspace, ["map", "datasets/shades"], title="Map shades")
+    test = page("explore")
+    (chart,) = test.get("plotly_chart")
+    assert json.loads(chart.proto.spec)["data"][0]["customdata"] is not None
+    assert any("two principal components" in c.value for c in test.caption)
 
 
 def test_all_images_are_on_the_map_and_below_it(page: Page, atlas: Artifact) -> None:
