@@ -18,7 +18,8 @@ from d2c.config import arguments_of, configure, options_of, recipe_of
 from d2c.errors import D2CError, UsageError
 from d2c.select import records
 from d2c.select.base import SelectConfig
-from d2c.select.inputs import parents_of
+from d2c.select.inputs import parents_of, trained
+from d2c.select.registry import STRATEGIES
 from d2c.select.verb import choice_of
 
 _HEX = re.compile(r"[0-9a-f]{12,64}")
@@ -158,8 +159,9 @@ def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = 
         here = choice_of(scores, config).sample_id
     except UsageError as wrong:  # an option or a strategy of another version
         return [*found, Difference("options", describe(recipe), str(wrong))]
-    except D2CError as lacking:  # a map whose features it reads was not copied along
-        return [*found, Difference("features", describe(recipe), str(lacking))]
+    except D2CError as lacking:  # a map or measures that it reads were not copied along
+        part = "measures" if trained(STRATEGIES[config.strategy].needs) else "features"
+        return [*found, Difference(part, describe(recipe), str(lacking))]
     own_mark = fingerprint_of(recipe_of(config), [p.fingerprint for p in parents_of(scores, config)])
     if not found and not own_mark.startswith(recipe.fingerprint):
         made = Difference("options", f"recipe {recipe.fingerprint[:12]}", f"they make recipe {own_mark[:12]}")

@@ -10,7 +10,7 @@ from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure
 from d2c.errors import D2CError
 from d2c.select.base import SelectConfig
-from d2c.select.inputs import load, parents_of
+from d2c.select.inputs import load, parents_of, trained
 from d2c.select.ranking import Choice, choose
 from d2c.select.registry import STRATEGIES
 
@@ -33,7 +33,8 @@ def select(
     the classes whose interval had to be lowered).
 
     A strategy that needs features reads those of a map of the same data set, the newest or the one that
-    `features` names; the map is then the subset's second parent. Raises D2CError where there is none.
+    `features` names; the map is then the subset's second parent. One that needs measures of a training reads those of
+    `d2c measure` likewise (`measures` names them). Raises D2CError where there is none.
 
     Options that the strategy does not read are put back to their defaults, so that the same subset has
     the same fingerprint.
@@ -73,6 +74,7 @@ def relevant(config: SelectConfig) -> SelectConfig:
     """The same choice with the options that its strategy does not read put back to their defaults."""
     strategy = STRATEGIES[config.strategy]
     kept = {"strategy", "per_class", *strategy.uses, *({"features"} & set(strategy.needs))}
+    kept |= {"measures"} if trained(strategy.needs) else set()
     unread: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name not in kept}
     return dataclasses.replace(config, **unread)
 
