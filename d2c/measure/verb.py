@@ -28,7 +28,7 @@ class MeasureConfig:
     )
     window: int = option(10, "TDDS: epochs in a window", unit="epochs", minimum=3, advanced=True)
     trajectory: int = option(
-        0, "TDDS: so many first epochs are looked at; 0 = half of them", unit="epochs", minimum=0, advanced=True
+        0, "TDDS: so many first epochs are looked at; 0 = all", unit="epochs", minimum=0, advanced=True
     )
     decay: float = option(
         0.9, "TDDS: share of the last window in the moving average", minimum=0.01, maximum=1, advanced=True
@@ -75,8 +75,9 @@ def measure(
     the seeds that trained on the image (see `d2c.measure.history` and `d2c.measure.gradients` for the equations), rows
     as in the data set; `training.parquet`: seed, epoch, loss, accuracy on the images as they are trained on.
     Facts: images, classes, epochs, seeds, early, gradients, image_size, batch, parameters, accuracy (mean over seeds,
-    on held-out images), held_out_accuracy, train_accuracy (last epoch) and seconds by seed, never_learned (images that
-    no seed ever read right), agreement (Spearman between two seeds, by measure, mean over pairs), warnings.
+    on held-out images), by seed held_out_accuracy, early_accuracy and train_accuracy (as trained on, in the early and
+    the last epoch) and seconds, never_learned (images that no seed ever read right), agreement (Spearman between two
+    seeds, by measure, mean over pairs), warnings.
 
     Each seed keeps another `held_out` of each class from training, so that accuracy is measured on unseen images and
     still every image is measured; a single seed trains on all, and has no accuracy. The images are decoded once, into
@@ -117,7 +118,7 @@ def resolved(config: MeasureConfig) -> MeasureConfig:
     """The same with TDDS's trajectory said. Raises UsageError where early, window or trajectory do not fit."""
     if config.early > config.epochs:
         raise UsageError(f"early = {config.early} is after the last of {config.epochs} epochs: lower it")
-    trajectory = config.trajectory or min(max(config.epochs // 2, config.window), config.epochs)
+    trajectory = config.trajectory or config.epochs
     if not config.window <= trajectory <= config.epochs:
         raise UsageError(
             f"window = {config.window} has to fit into a trajectory of {trajectory}, and that into {config.epochs} "

@@ -60,6 +60,7 @@ def write_measures(build: Build, dataset: Artifact, config: MeasureConfig) -> No
     agreement = {name: _agreement([part[name].to_numpy() for part in parts]) for name in MEASURES}
     held = [note["held_out_accuracy"] for note in notes]
     known = [value for value in held if value is not None]
+    early = [note["curve"][config.early - 1]["accuracy"] for note in notes]
     build.note(
         images=len(ids),
         classes=classes,
@@ -72,11 +73,12 @@ def write_measures(build: Build, dataset: Artifact, config: MeasureConfig) -> No
         parameters=notes[0]["parameters"],
         accuracy=float(np.mean(known)) if known else None,
         held_out_accuracy=held,
+        early_accuracy=early,
         train_accuracy=[note["curve"][-1]["accuracy"] for note in notes],
         seconds=[note["seconds"] for note in notes],
         never_learned=int((~learnt).sum()),
         agreement=agreement,
-        warnings=_warnings(known, classes, config, int((~learnt).sum()), len(ids)),
+        warnings=_warnings(known, early, classes, config, int((~learnt).sum()), len(ids)),
     )
     for file in (build.folder / _PIXELS, build.folder / _LAST, *done, *(f.with_suffix(".parquet") for f in done)):
         file.unlink(missing_ok=True)
@@ -206,15 +208,22 @@ def _agreement(seeds: list[NDArray[Any]]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _warnings(accuracy: list[float], classes: int, config: MeasureConfig, never_learned: int, images: int) -> list[str]:
-    lines = []
+def _warnings(
+    accuracy: list[float], early: list[float], classes: int, config: MeasureConfig, never_learned: int, images: int
+) -> list[str]:
+    lines, chance = [], 1 / classes
     if not accuracy:
         why = "a single seed trains on all images" if config.seeds < 2 else "nothing was held out"
         lines.append(f"{why}, so how well the classifier reads unseen ones is not known")
-    elif float(np.mean(accuracy)) < 2 / classes:
+    elif float(np.mean(accuracy)) < min(2 * chance, (1 + chance) / 2):
         lines.append(
             f"the classifier reads {np.mean(accuracy):.0%} of unseen images right, hardly more than chance: its "
             "measures say little; train longer"
+        )
+    elif (begun := float(np.mean(early))) < chance + (1 - chance) / 4:
+        lines.append(
+            f"after epoch {config.early} the classifier read {begun:.0%} right and had hardly begun: EL2N and GraNd "
+            "say little; read them later (early)"
         )
     if never_learned > images / 2:
         lines.append(f"{never_learned:,} of {images:,} images were never read right: forgetting cannot order them")
