@@ -5,7 +5,20 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import attaching, browse, cards, choosing, exporting, jobs, microscope, ranking, recipes, scorers, words
+from app.parts import (
+    attaching,
+    browse,
+    cards,
+    choosing,
+    dynamics,
+    exporting,
+    jobs,
+    microscope,
+    ranking,
+    recipes,
+    scorers,
+    words,
+)
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
@@ -62,6 +75,7 @@ def choosing_live() -> None:
             choosing.pictures(dataset, scores, choice, label, everything=everything, picked=picked)
         with details:
             known = [] if picked is None else [*ranking.about(scores, picked), *choosing.about(choice, picked)]
+            known += [] if picked is None else dynamics.about(scores, picked)
             browse.image_panel(dataset, picked, known)
 
 

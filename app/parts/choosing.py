@@ -106,6 +106,8 @@ def rule(choice: Choice) -> str:
         return f"{m:,} of about {size:,} images of each class, drawn with seed {config.seed}; difficulty plays no part."
     if config.strategy in ("easiest", "hardest"):
         return f"The {m:,} {config.strategy} of about {size:,} images of each class, and no others."
+    if config.keep == "easiest":  # which no other strategy reads
+        return f"The other end of: {STRATEGIES[config.strategy].summary} {m:,} of about {size:,} images of each class."
     return f"{STRATEGIES[config.strategy].summary} {m:,} of about {size:,} images of each class."
 
 

@@ -7,13 +7,13 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.parts import forms, jobs, ranking, words
+from app.parts import dynamics, forms, jobs, ranking, words
 from app.parts.empty import go_button
 from d2c.artifacts import Artifact
 from d2c.config import options_of
 from d2c.errors import D2CError
 from d2c.select import STRATEGIES, Choice, Ranking, SelectConfig
-from d2c.select.inputs import FEATURES, load, parents_of
+from d2c.select.inputs import FEATURES, find_measures, load, of_training, parents_of
 
 TITLES = {
     "interval": "Spread evenly, easy to hard",
@@ -29,6 +29,10 @@ TITLES = {
     "d2": "Hard but unlike (D2 pruning)",
     "semdedup": "No look-alikes (SemDeDup)",
     "interval_diverse": "Spread evenly, and unlike",
+    "el2n": "Wrong early in training (EL2N)",
+    "grand": "Steep early in training (GraNd)",
+    "forgetting": "Often forgotten in training",
+    "tdds": "Unsteady in training (TDDS)",
     "file_size": "Control: by file size",
     "total_variation": "Control: by latent variation",
 }
@@ -69,6 +73,8 @@ def more_fields(scores: Artifact, strategy: str) -> dict[str, Any]:
         ]
         made = state.choose("maps", among=maps, label="Features of", help="The map whose features are read")
         given["features"] = made.name if made is not None else ""
+    if of_training(STRATEGIES[strategy].needs):
+        given |= {"keep": dynamics.keep_field(), "measures": dynamics.measures_field(scores)}
     return given
 
 
@@ -87,6 +93,9 @@ def choice_of(scores: Artifact, config: SelectConfig) -> Choice | None:
         jobs.start_button("Choose", argv, f"Choose from {scores.name}", key="select_go", kind="subsets")
         forms.command_preview(argv)
         jobs.panel(key="select", verbs=("select",), unfinished=True, limit=2)
+        return None
+    if of_training(needs) and find_measures(scores) is None:
+        dynamics.train_form(scores)
         return None
     try:
         read = parents_of(scores, config)[-1].fingerprint

@@ -86,7 +86,7 @@ def find_measures(scores: Artifact, name: str = "") -> Artifact | None:
     return next((a for a in reversed(scores.workspace.list("measures")) if _of(a, entry["fingerprint"])), None)
 
 
-def trained(needs: Sequence[str]) -> list[str]:
+def of_training(needs: Sequence[str]) -> list[str]:
     """The measures among some needs that take a training, by their names."""
     return [name for name in TRAINED if f"measures:{name}" in needs]
 
@@ -102,7 +102,7 @@ def parents_of(scores: Artifact, config: SelectConfig) -> list[Artifact]:
         if made is None:
             raise D2CError(missing(config.strategy, "features", stem))
         parents.append(made)
-    if names := trained(needs):
+    if names := of_training(needs):
         made = find_measures(scores, config.measures)
         if made is None:
             raise D2CError(missing(config.strategy, f"measures:{names[0]}", stem))
@@ -123,7 +123,7 @@ def load(scores: Artifact, config: SelectConfig, sample_ids: np.ndarray | None =
         sample_ids = scores.table("scores.parquet", ["sample_id"])["sample_id"].to_numpy()
     found = {made.kind: made for made in parents_of(scores, config)}
     features = features_of(found["maps"], sample_ids) if "maps" in found else None
-    measures = measured(found["measures"], trained(needs), sample_ids) if "measures" in found else {}
+    measures = measured(found["measures"], of_training(needs), sample_ids) if "measures" in found else {}
     for need in needs:
         name = need.removeprefix("measures:")
         if name != need and name not in measures:

@@ -18,7 +18,7 @@ from d2c.config import arguments_of, configure, options_of, recipe_of
 from d2c.errors import D2CError, UsageError
 from d2c.select import records
 from d2c.select.base import SelectConfig
-from d2c.select.inputs import parents_of, trained
+from d2c.select.inputs import of_training, parents_of
 from d2c.select.registry import STRATEGIES
 from d2c.select.verb import choice_of
 
@@ -160,7 +160,7 @@ def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = 
     except UsageError as wrong:  # an option or a strategy of another version
         return [*found, Difference("options", describe(recipe), str(wrong))]
     except D2CError as lacking:  # a map or measures that it reads were not copied along
-        part = "measures" if trained(STRATEGIES[config.strategy].needs) else "features"
+        part = "measures" if of_training(STRATEGIES[config.strategy].needs) else "features"
         return [*found, Difference(part, describe(recipe), str(lacking))]
     own_mark = fingerprint_of(recipe_of(config), [p.fingerprint for p in parents_of(scores, config)])
     if not found and not own_mark.startswith(recipe.fingerprint):

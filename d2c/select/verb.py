@@ -10,7 +10,7 @@ from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure
 from d2c.errors import D2CError
 from d2c.select.base import SelectConfig
-from d2c.select.inputs import load, parents_of, trained
+from d2c.select.inputs import load, of_training, parents_of
 from d2c.select.ranking import Choice, choose
 from d2c.select.registry import STRATEGIES
 
@@ -74,7 +74,7 @@ def relevant(config: SelectConfig) -> SelectConfig:
     """The same choice with the options that its strategy does not read put back to their defaults."""
     strategy = STRATEGIES[config.strategy]
     kept = {"strategy", "per_class", *strategy.uses, *({"features"} & set(strategy.needs))}
-    kept |= {"measures"} if trained(strategy.needs) else set()
+    kept |= {"measures"} if of_training(strategy.needs) else set()
     unread: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name not in kept}
     return dataclasses.replace(config, **unread)
 
