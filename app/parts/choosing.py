@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import state
-from app.parts import charts, ranking, words
+from app.parts import charts, dynamics, ranking, words
 from app.parts.gallery import Tile, gallery
 from app.parts.recipes import TITLES, more_fields
 from app.places import thumb
@@ -106,9 +106,10 @@ def rule(choice: Choice) -> str:
         return f"{m:,} of about {size:,} images of each class, drawn with seed {config.seed}; difficulty plays no part."
     if config.strategy in ("easiest", "hardest"):
         return f"The {m:,} {config.strategy} of about {size:,} images of each class, and no others."
-    if config.keep == "easiest":  # which no other strategy reads
-        return f"The other end of: {STRATEGIES[config.strategy].summary} {m:,} of about {size:,} images of each class."
-    return f"{STRATEGIES[config.strategy].summary} {m:,} of about {size:,} images of each class."
+    said = STRATEGIES[config.strategy].summary
+    if config.end == "easiest":
+        said = dynamics.EASIEST.get(config.strategy, said)
+    return f"{said} {m:,} of about {size:,} images of each class."
 
 
 def counts(choice: Choice) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -14,17 +13,23 @@ from d2c.select.inputs import MEASURES as FILE
 from d2c.select.inputs import find_measures
 
 NAMES = {"el2n": "EL2N", "grand": "GraNd", "forgetting": "Forgotten", "tdds": "TDDS"}
-KEEP = {"hardest": "The hardest", "easiest": "The easiest"}
+ENDS = ("hardest", "easiest")
+EASIEST = {  # what a strategy keeps from the other end, in the words of its own summary
+    "el2n": "The images that a classifier early in its training gets right most surely.",
+    "grand": "The images that pull least at a classifier early in its training.",
+    "forgetting": "The images that a classifier unlearns least often while it is trained.",
+    "tdds": "The images on which a classifier holds to its mind while it is trained.",
+}
 
 
-def keep_field() -> str:
+def end_field() -> str:
     """Which end of the measure is kept, in the URL."""
     return (
         st.segmented_control(
-            "Keep",
-            list(KEEP),
+            "Keep the",
+            ENDS,
             default="hardest",
-            format_func=KEEP.__getitem__,
+            format_func=str.capitalize,
             key="end",
             bind="query-params",
             required=True,
@@ -68,25 +73,24 @@ def train_form(scores: Artifact) -> None:
 
 
 def about(scores: Artifact, sample_id: int) -> list[tuple[str, str]]:
-    """What the newest training says of an image: each measure, and the share of its class that is less hard."""
+    """What the newest training says of an image: each measure, and among which share of its class it is the hardest."""
     made = find_measures(scores)
     if made is None:
         return []
 
     def make() -> pd.DataFrame:
         table = state.table(made, FILE).set_index("sample_id")
-        ranked = table.groupby("label")[list(MEASURES)].rank(method="min") - 1
-        others = (table.groupby("label")["label"].transform("size") - 1).clip(lower=1).to_numpy()
-        return table[list(MEASURES)].join(ranked.div(others, axis=0).add_suffix("_above"))
+        below = table.groupby("label")[list(MEASURES)].rank(method="min") - 1
+        sizes = table.groupby("label")["label"].transform("size")
+        return table[list(MEASURES)].join(below.div(sizes, axis=0).add_suffix("_below"))
 
     table: pd.DataFrame = state.derived(made, "measures by class", make)
     if sample_id not in table.index:
         return []
     row = table.loc[sample_id]
-    return [(NAMES[name], _said(name, float(row[name]), float(row[f"{name}_above"]))) for name in MEASURES]
+    return [(NAMES[name], _said(name, float(row[name]), float(row[f"{name}_below"]))) for name in MEASURES]
 
 
-def _said(name: str, value: float, above: float) -> str:
-    """`1.03, above 97 % of its class`."""
-    shown = f"{value:.3g}" if np.isfinite(value) else "unknown"
-    return f"{shown}{' times' if name == 'forgetting' else ''}, above {words.share(above)} of its class"
+def _said(name: str, value: float, below: float) -> str:
+    """`1.03, top 6 %`: with those as hard or harder, so much of the class."""
+    return f"{value:.3g}{' ×' if name == 'forgetting' else ''}, top {words.share(1 - below)}"

@@ -74,7 +74,7 @@ def more_fields(scores: Artifact, strategy: str) -> dict[str, Any]:
         made = state.choose("maps", among=maps, label="Features of", help="The map whose features are read")
         given["features"] = made.name if made is not None else ""
     if of_training(STRATEGIES[strategy].needs):
-        given |= {"keep": dynamics.keep_field(), "measures": dynamics.measures_field(scores)}
+        given |= {"end": dynamics.end_field(), "measures": dynamics.measures_field(scores)}
     return given
 
 

@@ -9,7 +9,7 @@ from d2c.select.base import ClassView, Picks, SelectConfig
 
 
 def one_end(view: ClassView, config: SelectConfig, name: str, said: str) -> Picks:
-    """The m images of the highest measure, or with keep = "easiest" of the lowest; ties go to the smaller sample_id.
+    """The m images of the highest measure, or with end = "easiest" of the lowest; ties go to the smaller sample_id.
 
     Raises D2CError for a value that is no number.
     """
@@ -18,6 +18,6 @@ def one_end(view: ClassView, config: SelectConfig, name: str, said: str) -> Pick
     if wrong.any():
         sample = view.sample_id[int(wrong.argmax())]
         raise D2CError(f"{name} of sample {sample} is not a number: make the measures again")
-    key = -measure if config.keep == "hardest" else measure
+    key = -measure if config.end == "hardest" else measure
     ranks = np.lexsort((view.sample_id, key))[: config.per_class]
-    return Picks(ranks, lambda j: f"{said} {measure[ranks[j]]:.4g}, {j + 1} from the {config.keep}")
+    return Picks(ranks, lambda j: f"{said} {measure[ranks[j]]:.4g}, {j + 1} from the {config.end}")

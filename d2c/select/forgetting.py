@@ -12,7 +12,7 @@ def forgetting(view: ClassView, config: SelectConfig, generator: MakeGenerator) 
     Forgetting events (Toneva et al., ICLR 2019, arXiv 1812.05159): Σ_t [right in epoch t and wrong in t + 1], mean over
     seeds (theirs is one training); what was never right counts as the most forgotten. The paper keeps the most
     forgotten of the whole set; ours of each class. Many images are never forgotten, which ties them: the smaller
-    sample_id then goes first, and `keep` = "easiest" is mostly that. Nested.
+    sample_id then goes first, and `end` = "easiest" is mostly that. Nested.
     Cost: O(n log n) a class, after a training. Needs: measures:forgetting (`d2c measure`).
     """
     return one_end(view, config, "forgetting", "forgotten")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.parts import recipes
+from app.parts import dynamics, recipes
 from d2c import jobs
 from d2c.artifacts import Artifact, Build, produce
 from d2c.measure import MEASURES, MeasureConfig
@@ -64,9 +64,9 @@ def test_one_end_or_the_other_is_chosen(
     measured()
     test = page("select", strategy=recipes.TITLES[strategy], per_class=2)
     assert ids(test) == [1, 2, 7, 8]
-    easy = page("select", strategy=recipes.TITLES[strategy], per_class=2, end="The easiest")
+    easy = page("select", strategy=recipes.TITLES[strategy], per_class=2, end="Easiest")
     assert ids(easy) == [0, 5, 6, 11]
-    assert any(m.value.startswith("The other end of: The images") for m in easy.markdown)
+    assert any(m.value.startswith(dynamics.EASIEST[strategy]) for m in easy.markdown)
 
 
 def test_of_several_trainings_the_newest_is_read_until_another_is_picked(
@@ -97,8 +97,10 @@ def test_details_say_how_an_image_fared(page: Page, scores: Artifact, measured: 
     assert not {"EL2N", "Forgotten"} & set(before.table[0].value["name"])
     measured()
     rows = dict(page("select", per_class=2, image=8).table[0].value.itertuples(index=False))
-    assert rows["EL2N"] == "3, above 100 % of its class"
-    assert rows["Forgotten"] == "3 times, above 100 % of its class"
-    assert dict(page("select", per_class=2, image=11).table[0].value.itertuples(index=False))["TDDS"] == (
-        "0, above 0 % of its class"
-    )
+    assert rows["EL2N"] == "3, top 17 %"
+    assert rows["Forgotten"] == "3 ×, top 17 %"
+    assert dict(page("select", per_class=2, image=11).table[0].value.itertuples(index=False))["TDDS"] == "0, top 100 %"
+
+
+def test_both_ends_are_said_in_words() -> None:
+    assert set(dynamics.EASIEST) == set(MEASURES) == set(dynamics.NAMES)

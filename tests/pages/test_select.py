@@ -70,7 +70,7 @@ def test_every_strategy_has_a_title_and_every_field_a_label() -> None:
     assert set(recipes.TITLES) == set(STRATEGIES)
     assert len(set(recipes.TITLES.values())) == len(STRATEGIES)
     fields = {field for strategy in STRATEGIES.values() for field in strategy.uses}
-    assert fields - {"interval", "offset", "seed", "keep"} == set(recipes.LABELS)
+    assert fields - {"interval", "offset", "seed", "end"} == set(recipes.LABELS)
 
 
 def test_without_a_map_a_strategy_says_so_and_leads_there(page: Page, scores: Artifact) -> None:

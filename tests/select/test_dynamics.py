@@ -20,13 +20,13 @@ from d2c.select.rows import TRAINED
     st.sampled_from([0, 2, 4]),
     st.integers(0, 99),
 )
-def test_one_end_of_the_measure_ties_to_the_smaller_id(make_scores, seen, sizes, name, m, keep, levels, seed):
+def test_one_end_of_the_measure_ties_to_the_smaller_id(make_scores, seen, sizes, name, m, end, levels, seed):
     scores = make_scores(sizes, seed=seed)
     given_ = seen(scores, levels=levels, seed=seed)
-    table = choose(scores, SelectConfig(name, m, keep=keep), **given_).table
+    table = choose(scores, SelectConfig(name, m, end=end), **given_).table
     value = dict(zip(scores["sample_id"], given_["measures"][name].tolist(), strict=True))
     for label, group in scores.groupby("label"):
-        sign = -1 if keep == "hardest" else 1
+        sign = -1 if end == "hardest" else 1
         expected = sorted(group["sample_id"], key=lambda i: (sign * value[i], i))[:m]
         assert table.loc[table["label"] == label, "sample_id"].tolist() == expected
 
@@ -46,6 +46,6 @@ def test_a_reason_says_the_value_and_the_place(make_scores, seen):
     choice = choose(scores, SelectConfig("el2n", 2), **given_)
     values = np.sort(given_["measures"]["el2n"])[::-1]
     assert choice.table["reason"].tolist() == [f"EL2N {values[j]:.4g}, {j + 1} from the hardest" for j in range(2)]
-    easy = choose(scores, SelectConfig("tdds", 1, keep="easiest"), **given_).table["reason"][0]
+    easy = choose(scores, SelectConfig("tdds", 1, end="easiest"), **given_).table["reason"][0]
     assert easy.startswith("TDDS ")
     assert easy.endswith(", 1 from the easiest")

@@ -143,12 +143,12 @@ def test_measures_of_a_training_are_the_newest_and_image_by_image_the_tables(dat
     first = select(scored, strategy="tdds", per_class=4, quiet=True)
     assert [p["name"] for p in first.record["parents"]] == ["s", "z-new"]
     assert "measures" not in first.recipe
-    assert first.recipe["keep"] == "hardest"
+    assert first.recipe["end"] == "hardest"
     assert select(scored, strategy="tdds", per_class=4, measures="z-new", quiet=True).path == first.path
     assert select(scored, strategy="tdds", per_class=4, measures="old", quiet=True).path != first.path
-    easy = select(scored, strategy="tdds", per_class=4, keep="easiest", quiet=True)
+    easy = select(scored, strategy="tdds", per_class=4, end="easiest", quiet=True)
     assert easy.fingerprint != first.fingerprint
-    assert select(scored, per_class=4, keep="easiest", quiet=True).recipe["keep"] == "hardest"  # not read
+    assert select(scored, per_class=4, end="easiest", quiet=True).recipe["end"] == "hardest"  # not read
 
 
 def test_measures_that_do_not_fit_are_refused_in_one_line(dataset, scored):

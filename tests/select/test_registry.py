@@ -30,7 +30,7 @@ CONFIGS = st.builds(
     drop=st.sampled_from([0.0, 0.1, 0.7, 1.0]),
     neighbours=st.integers(1, 8),
     clusters=st.integers(1, 4),
-    keep=st.sampled_from(["hardest", "easiest"]),
+    end=st.sampled_from(["hardest", "easiest"]),
 )
 UNHURRIED = settings(deadline=None)  # FAISS is loaded when first called
 LEVELS = st.sampled_from([0, 1, 3])  # 0: all different; 1: all tied
