@@ -26,6 +26,7 @@ LABELS = {
     "samples": "Samples",
     "reports": "Report",
     "maps": "Map",
+    "measures": "Measures",
 }
 PLURALS = {
     "datasets": "Data sets",
@@ -36,8 +37,9 @@ PLURALS = {
     "samples": "Samples",
     "reports": "Reports",
     "maps": "Maps",
+    "measures": "Measures",
 }
-PARAMETER = {kind: kind if kind in ("scores", "condensed", "samples") else kind[:-1] for kind in LABELS}
+PARAMETER = {kind: kind if kind in ("scores", "condensed", "samples", "measures") else kind[:-1] for kind in LABELS}
 _LOOK_AT = "_look_at"
 _BEGUN = "_begun"  # by parameter, what a box began with and nobody picked
 

@@ -23,6 +23,7 @@ from d2c.evaluate import evaluate
 from d2c.explore.map import map_ as map  # the verb's own name, as in `d2c map`
 from d2c.explore.search import search
 from d2c.export import export
+from d2c.measure import measure
 from d2c.score import score
 from d2c.select import select
 from d2c.train import train
@@ -41,6 +42,7 @@ __all__ = [
     "export",
     "ingest",
     "map",
+    "measure",
     "sample",
     "score",
     "search",

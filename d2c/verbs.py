@@ -114,6 +114,16 @@ _TABLE = (
         "MapConfig",
         "Lay a data set out in two dimensions, with neighbours",
     ),
+    Verb(
+        "measure",
+        "DATASET",
+        ("datasets",),
+        "measures",
+        "d2c.measure.verb",
+        "measure",
+        "MeasureConfig",
+        "Train our own small classifier and keep how each image fared: EL2N, GraNd, forgetting, TDDS",
+    ),
 )
 
 VERBS = {verb.name: verb for verb in _TABLE}

@@ -47,4 +47,5 @@ def digits_chain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact
         "runs": run,
         "samples": d2c.sample(run, count=20, steps=3, **common),
         "maps": d2c.map(dataset, method="pca", **common),
+        "measures": d2c.measure(dataset, epochs=4, seeds=2, early=2, window=3, gradients="last", **common),
     }

@@ -46,6 +46,10 @@ COLUMNS = {
     ),
     "samples": ("samples.parquet", {"index": "int64", "label": "int32", "seed": "int64", "file": "str"}),
     "maps": ("map.parquet", {"sample_id": "int64", "x": "float32", "y": "float32"}),
+    "measures": (
+        "measures.parquet",
+        {"sample_id": "int64", "label": "int32", **dict.fromkeys(("el2n", "grand", "forgetting", "tdds"), "float32")},
+    ),
 }
 NO_NETWORK = """
 import socket
@@ -82,7 +86,7 @@ def test_arrays_others_rely_on(digits_chain: dict[str, Artifact]) -> None:
 
 
 def test_lineage_leads_back_to_the_images(digits_chain: dict[str, Artifact]) -> None:
-    for kind in ("scores", "subsets", "condensed", "runs", "samples", "maps"):
+    for kind in ("scores", "subsets", "condensed", "runs", "samples", "maps", "measures"):
         assert digits_chain[kind].parent("datasets").fingerprint == digits_chain["datasets"].fingerprint
 
 

@@ -35,6 +35,7 @@ PAGE_OF = {
     "samples": "samples",
     "reports": "samples",
     "maps": "explore",
+    "measures": "select",
 }
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import state
-from app.parts import intervals, ranking, words
+from app.parts import dynamics, intervals, ranking, words
 from app.parts.bins import bins
 from app.parts.microscope import usual_class
 from app.parts.recipes import LABELS, TITLES, more_fields
@@ -136,7 +136,10 @@ def rule(choice: Choice) -> str:
         return f"{m:,} of about {size:,} images of each class, drawn with seed {config.seed}; difficulty plays no part."
     if config.strategy in ("easiest", "hardest"):
         return f"The {m:,} {config.strategy} of about {size:,} images of each class, and no others."
-    return f"{STRATEGIES[config.strategy].summary} {m:,} of about {size:,} images of each class."
+    said = STRATEGIES[config.strategy].summary
+    if config.end == "easiest":
+        said = dynamics.EASIEST.get(config.strategy, said)
+    return f"{said} {m:,} of about {size:,} images of each class."
 
 
 def counts(scores: Artifact, choice: Choice) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from app import state
-from app.parts import browse, difficulty, editing, ranking, words
+from app.parts import browse, difficulty, dynamics, editing, ranking, words
 from app.parts.gallery import Tile, gallery
 from app.places import thumb
 from d2c.artifacts import Artifact
@@ -23,7 +23,9 @@ def panel(dataset: Artifact, scores: Artifact, choice: Choice, picked: int | Non
     if picked is None or ranking.place(scores, picked) is None:
         browse.image_panel(dataset, picked)
         return
-    browse.image_details(dataset, picked, [*ranking.about(scores, picked), *about(choice, picked)])
+    browse.image_details(
+        dataset, picked, [*ranking.about(scores, picked), *about(choice, picked), *dynamics.about(scores, picked)]
+    )
     editing.buttons(picked, key="one")
     _likes(dataset, choice, picked)
     st.markdown("**Error by noise level**")

@@ -19,6 +19,8 @@ _LABELS = {
     "ema": "weight average (EMA)",
     "clip": "gradient clipping",
     "drop": "label drop",
+    "early": "early epoch",
+    "gradients": "gradients of",
     "use_text": "text tokens",
     "use_vision": "vision tokens",
     "path": "path (convention)",
@@ -31,7 +33,8 @@ _EMPTY = {
     "class_map": "Matched by name",
 }
 _CHOICES = {
-    "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"}
+    "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"},
+    "gradients": {"all": "All weights", "last": "The last layer"},
 }
 
 

@@ -37,6 +37,7 @@ HELP = {
     "scorer": "Score again with that scorer on Difficulty.",
     "scoring": "Score again with that option on Difficulty.",
     "features": "Make a map of the data set on Explore, or copy the map's folder here.",
+    "measures": "Train the small classifier here on Select, or copy the measures' folder here.",
     "options": "The link is of another version of d2c, of another map, or was changed by hand.",
     "this": "The address says both; choose here what you meant.",
 }

@@ -9,14 +9,14 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.parts import forms, intervals, jobs, ranking, words
+from app.parts import dynamics, forms, intervals, jobs, ranking, words
 from app.parts.empty import go_button
 from d2c.artifacts import Artifact
 from d2c.config import options_of
 from d2c.errors import D2CError
 from d2c.select import STRATEGIES, Choice, Ranking, SelectConfig
 from d2c.select.base import AUTO
-from d2c.select.inputs import FEATURES, load, parents_of
+from d2c.select.inputs import FEATURES, find_measures, load, of_training, parents_of
 from d2c.select.registry import automatic, needs_of
 
 TITLES = {
@@ -33,6 +33,10 @@ TITLES = {
     "d2": "Hard but unlike (D2 pruning)",
     "semdedup": "No look-alikes (SemDeDup)",
     "interval_diverse": "Spread evenly, and unlike",
+    "el2n": "Wrong early in training (EL2N)",
+    "grand": "Steep early in training (GraNd)",
+    "forgetting": "Often forgotten in training",
+    "tdds": "Unsteady in training (TDDS)",
     "file_size": "Control: by file size",
     "total_variation": "Control: by latent variation",
 }
@@ -76,6 +80,8 @@ def more_fields(
         ]
         made = state.choose("maps", among=maps, label="Features of", help="The map whose features are read")
         given["features"] = made.name if made is not None else ""
+    if of_training(STRATEGIES[strategy].needs):
+        given |= {"end": dynamics.end_field(), "measures": dynamics.measures_field(scores)}
     return given
 
 
@@ -84,6 +90,9 @@ def choice_of(scores: Artifact, config: SelectConfig) -> Choice | None:
     needs = needs_of(config)
     if not needs:
         return ranking.ranking(scores).choose(config)
+    if of_training(needs) and find_measures(scores) is None:
+        dynamics.train_form(scores)
+        return None
     try:
         parents = parents_of(scores, config)
         seen = _seeing(scores, config, parents[1:])

@@ -85,6 +85,27 @@ def steps_for(images: int, passes: int, batch: int) -> int:
     return min(max(passes * images // batch, 400), 60_000)
 
 
+def fresh(
+    channels: int, side: int, classes: int, *, steps: int, lr: float, seed: int, device: torch.device
+) -> tuple[Classifier, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """A classifier before its first step, in train mode: weights from the seed alone, AdamW, a one-cycle rate."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Classifier(channels, side, classes).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)
+    return model.train(), optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
+
+
+def shifted(x: Tensor, draw: torch.Generator) -> Tensor:
+    """A batch [n, C, S, S] moved by up to S/8 px, all of it alike; the edge is repeated into what opens."""
+    side = x.shape[-1]
+    reach = side // 8
+    if not reach:
+        return x
+    dy, dx = torch.randint(0, 2 * reach + 1, (2,), generator=draw).tolist()
+    return F.pad(x, (reach,) * 4, mode="replicate")[..., dy : dy + side, dx : dx + side]
+
+
 def fit(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -104,25 +125,17 @@ def fit(
     """
     device = torch.device(device)
     draw = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = Classifier(images.shape[1], images.shape[-1], classes).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.05)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps)
-    reach = images.shape[-1] // 8
+    model, optimizer, rate = fresh(
+        images.shape[1], images.shape[-1], classes, steps=steps, lr=lr, seed=seed, device=device
+    )
     targets = torch.from_numpy(labels).to(device)
     pool = torch.from_numpy(images)
     order = torch.zeros(0, dtype=torch.int64)
-    model.train()
     for step in range(steps):
         while len(order) < batch:
             order = torch.cat([order, torch.randperm(len(pool), generator=draw)])
         rows, order = order[:batch], order[batch:]
-        x = scaled(pool[rows], device)
-        if reach:
-            dy, dx = torch.randint(0, 2 * reach + 1, (2,), generator=draw).tolist()
-            side = x.shape[-1]
-            x = F.pad(x, (reach,) * 4, mode="replicate")[..., dy : dy + side, dx : dx + side]
+        x = shifted(scaled(pool[rows], device), draw)
         loss = F.cross_entropy(model(x), targets[rows.to(device)])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -28,6 +28,7 @@ STAGES = (
     ("samples", "sample", "runs"),
     ("reports", "evaluate", "runs"),
     ("maps", "map", "datasets"),
+    ("measures", "measure", "datasets"),
 )
 
 

@@ -101,6 +101,14 @@ def _map(facts: Facts, recipe: Facts) -> list[str]:
     return [f"{method} map of {count(facts.get('images'), 'image')}", f"features {facts.get('features', '')}"]
 
 
+def _measures(facts: Facts, recipe: Facts) -> list[str]:
+    return [
+        f"training dynamics of {count(facts.get('images'), 'image')}",
+        count(facts.get("seeds"), "classifier"),
+        _number(facts.get("accuracy"), "{:.1%} of held-out images right"),
+    ]
+
+
 def _size(classes: Any) -> Any:
     return len(classes) if isinstance(classes, list | tuple | dict) else classes
 
@@ -114,4 +122,5 @@ _SAYS: dict[str, Callable[[Facts, Facts], list[str]]] = {
     "samples": _samples,
     "reports": _report,
     "maps": _map,
+    "measures": _measures,
 }

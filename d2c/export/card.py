@@ -8,13 +8,16 @@ import shlex
 import time
 from typing import Any
 
+from d2c.artifacts import Artifact
 from d2c.config import recipe_of
+from d2c.errors import D2CError
 from d2c.export.contents import CAPTION, Contents
 from d2c.export.reading import READING
 from d2c.export.verb import FORMATS, ExportConfig, target
 from d2c.licences import forbids_commercial
 from d2c.select.recipes import command, describe, flags
 from d2c.select.records import SCHEMA, block
+from d2c.verbs import VERBS
 
 MANY = 30  # classes from which on their counts are folded
 
@@ -132,6 +135,9 @@ def _again(contents: Contents, config: ExportConfig) -> str:
         lines.append(shlex.join(["d2c", "score", str(dataset.get("name")), *words, f"--name={scores['name']}"]))
     chosen, name = contents.chosen, contents.chosen.name
     subset = next((str(p["name"]) for p in chosen.record["parents"] if p["kind"] == "subsets"), name)
+    for verb, made in _beside(chosen):
+        words = flags(VERBS[verb].options(), made.recipe)
+        lines.append(shlex.join(["d2c", verb, str(dataset.get("name")), *words, f"--name={made.name}"]))
     if recipe.options:
         lines.append(f"{command(recipe)} --name={subset}")
     if chosen.kind == "condensed":
@@ -140,6 +146,18 @@ def _again(contents: Contents, config: ExportConfig) -> str:
     out = target(config).name
     lines.append(shlex.join(["d2c", "export", name, f"--format={config.format}", *size, f"--out={out}"]))
     return "\n".join(f"    {line}" for line in lines)
+
+
+def _beside(chosen: Artifact) -> list[tuple[str, Artifact]]:
+    """The map and the measures that the choice read, each with the verb that makes it, as far as they are here."""
+    try:
+        subset = chosen if chosen.kind == "subsets" else chosen.parent("subsets")
+    except D2CError:  # not copied along
+        return []
+    verbs = {"maps": "map", "measures": "measure"}
+    read = [p for p in subset.record["parents"] if p["kind"] in verbs]
+    found = [(verbs[p["kind"]], subset.workspace.by_fingerprint(p["kind"], p["fingerprint"])) for p in read]
+    return [(verb, made) for verb, made in found if made is not None]
 
 
 def _counts(contents: Contents) -> str:

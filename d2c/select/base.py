@@ -47,9 +47,21 @@ class SelectConfig:
     neighbours: int = option(10, "Nearest images that hear of each other (d2)", minimum=1, maximum=1000, advanced=True)
     gamma: float = option(1.0, "How fast a pick's shadow fades with distance (d2)", minimum=0, advanced=True)
     clusters: int = option(8, "Clusters within a class (semdedup)", minimum=1, advanced=True)
+    end: str = option(
+        "hardest",
+        "End of the measure that is kept (el2n, grand, forgetting, tdds)",
+        choices=("hardest", "easiest"),
+        advanced=True,
+    )
     features: str = option(
         "",
         "Map whose features are read, where a strategy reads any; the newest by default",
+        identity=False,
+        advanced=True,
+    )
+    measures: str = option(
+        "",
+        "Measures that are read, where a strategy reads those of a training; the newest by default",
         identity=False,
         advanced=True,
     )

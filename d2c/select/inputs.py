@@ -1,9 +1,9 @@
-"""What strategies read beside difficulty, found for scores: features of a map, and measures that took no model."""
+"""What strategies read beside difficulty, found for scores: features of a map, measures of a training or of none."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ from d2c.artifacts import Artifact
 from d2c.errors import D2CError
 from d2c.select.base import SelectConfig
 from d2c.select.registry import STRATEGIES, needs_of
-from d2c.select.rows import missing
+from d2c.select.rows import TRAINED, missing
 
-FEATURES = "features.safetensors"
+FEATURES, MEASURES = "features.safetensors", "measures.parquet"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +28,7 @@ class Inputs:
     features: Any = None
     measures: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     map: Artifact | None = None
+    trained: Artifact | None = None  # of kind "measures"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,18 +69,46 @@ def find_map(scores: Artifact, name: str = "") -> Artifact | None:
     return next((a for a in reversed(maps) if (a.path / FEATURES).is_file()), None)
 
 
-def parents_of(scores: Artifact, config: SelectConfig) -> list[Artifact]:
-    """What a subset is made from: the scores, and the map whose features its strategy or its k reads.
+def find_measures(scores: Artifact, name: str = "") -> Artifact | None:
+    """The measures of a training that are read for these scores: the named ones, or the newest of the same data set.
 
-    Raises D2CError when features are needed and there is no map of the data set.
+    None where there are none. Raises D2CError for a name that is not there, or is of another data set.
     """
-    if "features" not in needs_of(config):
-        return [scores]
-    made = find_map(scores, config.features)
-    if made is None:
-        who = config.strategy if "features" in STRATEGIES[config.strategy].needs else "interval auto"
-        raise D2CError(missing(who, "features", str(_dataset(scores)["name"])))
-    return [scores, made]
+    entry = _dataset(scores)
+    if name:
+        made = scores.workspace.resolve(name, "measures")
+        if not _of(made, entry["fingerprint"]):
+            raise D2CError(
+                f"measures/{made.name} are not of {entry['name']}, which the scores are of: "
+                f"`d2c measure {entry['name']}`"
+            )
+        return made
+    return next((a for a in reversed(scores.workspace.list("measures")) if _of(a, entry["fingerprint"])), None)
+
+
+def of_training(needs: Sequence[str]) -> list[str]:
+    """The measures among some needs that take a training, by their names."""
+    return [name for name in TRAINED if f"measures:{name}" in needs]
+
+
+def parents_of(scores: Artifact, config: SelectConfig) -> list[Artifact]:
+    """What a subset is made from: the scores, and the map or the measures of a training that its strategy or k reads.
+
+    Raises D2CError when one is needed and there is none of the data set.
+    """
+    needs, parents, stem = needs_of(config), [scores], str(_dataset(scores)["name"])
+    if "features" in needs:
+        made = find_map(scores, config.features)
+        if made is None:
+            who = config.strategy if "features" in STRATEGIES[config.strategy].needs else "interval auto"
+            raise D2CError(missing(who, "features", stem))
+        parents.append(made)
+    if names := of_training(needs):
+        made = find_measures(scores, config.measures)
+        if made is None:
+            raise D2CError(missing(config.strategy, f"measures:{names[0]}", stem))
+        parents.append(made)
+    return parents
 
 
 def load(scores: Artifact, config: SelectConfig, sample_ids: np.ndarray | None = None) -> Inputs:
@@ -93,16 +122,32 @@ def load(scores: Artifact, config: SelectConfig, sample_ids: np.ndarray | None =
         return Inputs()
     if sample_ids is None:
         sample_ids = scores.table("scores.parquet", ["sample_id"])["sample_id"].to_numpy()
-    found = parents_of(scores, config)[1:]
-    features = features_of(found[0], sample_ids) if found else None
-    measures = {}
+    found = {made.kind: made for made in parents_of(scores, config)}
+    features = features_of(found["maps"], sample_ids) if "maps" in found else None
+    measures = measured(found["measures"], of_training(needs), sample_ids) if "measures" in found else {}
     for need in needs:
-        if need.startswith("measures:"):
-            values = measure(scores, need.removeprefix("measures:"), sample_ids)
+        name = need.removeprefix("measures:")
+        if name != need and name not in measures:
+            values = measure(scores, name, sample_ids)
             if values is None:
                 raise D2CError(missing(config.strategy, need, str(_dataset(scores)["name"])))
-            measures[need.removeprefix("measures:")] = values
-    return Inputs(features, measures, found[0] if found else None)
+            measures[name] = values
+    return Inputs(features, measures, found.get("maps"), found.get("measures"))
+
+
+def measured(made: Artifact, names: Sequence[str], sample_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Measures [N] float32 of a training, by name, in the order of `sample_ids`.
+
+    Raises D2CError when they are of other images, or cannot be read.
+    """
+    table = made.table(MEASURES, ["sample_id", *names])
+    ids = table["sample_id"].to_numpy()
+    order = np.argsort(ids)
+    at = np.searchsorted(ids, sample_ids, sorter=order).clip(max=len(ids) - 1)
+    rows = order[at]
+    if not np.array_equal(ids[rows], sample_ids):
+        raise D2CError(f"measures/{made.name} has not all images of the scores: measure the same data set")
+    return {name: table[name].to_numpy(np.float32)[rows] for name in names}
 
 
 def features_of(made: Artifact, sample_ids: np.ndarray) -> Any:

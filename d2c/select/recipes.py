@@ -16,8 +16,9 @@ from d2c.config import arguments_of, configure, options_of, recipe_of
 from d2c.errors import D2CError, UsageError
 from d2c.select import records
 from d2c.select.base import AUTO, SelectConfig
-from d2c.select.inputs import parents_of
+from d2c.select.inputs import of_training, parents_of
 from d2c.select.links import Recipe, link_fields, read_link
+from d2c.select.registry import needs_of
 from d2c.select.verb import choice_of, relevant
 
 __all__ = ["Difference", "Recipe", "check", "command", "describe", "flags", "link", "link_fields", "read_link"]
@@ -128,8 +129,9 @@ def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = 
         here = choice_of(scores, config).sample_id if listed is not None else None
     except UsageError as wrong:  # an option or a strategy of another version
         return [*found, Difference("options", describe(recipe), str(wrong))]
-    except D2CError as lacking:  # a map whose features it reads was not copied along
-        return [*found, Difference("features", describe(recipe), str(lacking))]
+    except D2CError as lacking:  # a map or measures that it reads were not copied along
+        part = "measures" if of_training(needs_of(config)) else "features"
+        return [*found, Difference(part, describe(recipe), str(lacking))]
     own_mark = fingerprint_of(recipe_of(config), [p.fingerprint for p in parents])
     if not found and not own_mark.startswith(recipe.fingerprint):
         part = "options" if len(parents) == 1 else f"options, or the features of {parents[1].name}"

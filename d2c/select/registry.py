@@ -8,7 +8,10 @@ from d2c.select.ccs import ccs
 from d2c.select.controls import file_size, total_variation
 from d2c.select.d2 import d2
 from d2c.select.easiest import easiest, easiest_spread
+from d2c.select.el2n import el2n
+from d2c.select.forgetting import forgetting
 from d2c.select.gaussian import gaussian
+from d2c.select.grand import grand
 from d2c.select.hardest import hardest, hardest_spread
 from d2c.select.herding import herding
 from d2c.select.interval import interval, interval_spread
@@ -18,6 +21,7 @@ from d2c.select.medium import medium, medium_spread
 from d2c.select.moderate import moderate
 from d2c.select.random import random, random_keys
 from d2c.select.semdedup import semdedup
+from d2c.select.tdds import tdds
 
 _STEPS = ("interval", "offset", "window")
 _SEEN = ("features",)
@@ -37,6 +41,10 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy("d2", d2, uses=("neighbours", "gamma"), needs=_SEEN),
         Strategy("semdedup", semdedup, uses=("clusters", "seed"), needs=_SEEN),
         Strategy("interval_diverse", interval_diverse, uses=_STEPS, needs=_SEEN, auto=True),
+        Strategy("el2n", el2n, uses=("end",), needs=("measures:el2n",)),
+        Strategy("grand", grand, uses=("end",), needs=("measures:grand",)),
+        Strategy("forgetting", forgetting, uses=("end",), needs=("measures:forgetting",)),
+        Strategy("tdds", tdds, uses=("end",), needs=("measures:tdds",)),
         Strategy("file_size", file_size, uses=_STEPS, needs=("measures:file_bytes",)),
         Strategy("total_variation", total_variation, uses=_STEPS, needs=("measures:total_variation",)),
     )

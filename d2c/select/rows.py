@@ -11,11 +11,13 @@ from d2c.errors import D2CError
 from d2c.select.base import ClassView
 
 Doubles = NDArray[np.float64]
+TRAINED = ("el2n", "grand", "forgetting", "tdds")  # measures that lie in an artifact of `d2c measure`
 _MAKERS = {
     "features": ("features of the images", "d2c map DATASET"),
     "measures:file_bytes": ("the images' file sizes", "d2c ingest SOURCE"),
     "measures:total_variation": ("the latents' total variation", "d2c score DATASET"),
     "measures:jpeg_bytes": ("the images' JPEG sizes", "d2c score DATASET"),
+    **{f"measures:{name}": ("measures of the images in a training", "d2c measure DATASET") for name in TRAINED},
 }
 
 

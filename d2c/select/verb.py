@@ -12,7 +12,7 @@ from d2c.errors import D2CError
 from d2c.select.auto import RULE as AUTO_RULE
 from d2c.select.base import SelectConfig
 from d2c.select.choice import Choice
-from d2c.select.inputs import load, parents_of
+from d2c.select.inputs import load, of_training, parents_of
 from d2c.select.ranking import choose
 from d2c.select.registry import STRATEGIES, needs_of
 
@@ -36,7 +36,8 @@ def select(
     interval="auto" also interval, the k that was found.
 
     A strategy, or an automatic k, that needs features reads those of a map of the same data set, the newest or the one
-    that `features` names; the map is then the subset's second parent. Raises D2CError where there is none.
+    that `features` names; the map is then the subset's second parent. One that needs measures of a training reads those
+    of `d2c measure` likewise (`measures` names them). Raises D2CError where there is none.
 
     Options that the strategy does not read are put back to their defaults, so that the same subset has
     the same fingerprint.
@@ -76,6 +77,7 @@ def relevant(config: SelectConfig) -> SelectConfig:
     """The same choice with the options that its strategy does not read put back to their defaults."""
     strategy = STRATEGIES[config.strategy]
     kept = {"strategy", "per_class", "pin", "exclude", *strategy.uses, *({"features"} & set(needs_of(config)))}
+    kept |= {"measures"} if of_training(strategy.needs) else set()
     unread: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name not in kept}
     return dataclasses.replace(config, **unread)
 

@@ -52,7 +52,7 @@ def test_ready_artifacts_say_what_they_are_and_open_the_next_stage(workspace):
     (scored,) = stage(workspace, "scores").cards
     assert scored.parents == (("datasets", "digits"),)
     assert scored.summary == "8 evaluations an image, scorer digits, reliability 0.83"
-    assert {s.verb for s in lineage(workspace) if s.possible} == {"ingest", "score", "select", "map"}
+    assert {s.verb for s in lineage(workspace) if s.possible} == {"ingest", "score", "select", "map", "measure"}
 
 
 def interrupted(workspace):
@@ -138,6 +138,12 @@ def test_newest_first_and_the_unfinished_before(workspace):
             "91.0% read as the class asked for, FD-classifier 12.3",
         ),
         ("maps", {"method": "umap", "features": "scorer", "images": 5}, "UMAP map of 5 images, features scorer"),
+        (
+            "measures",
+            {"images": 5, "seeds": 4, "accuracy": 0.975},
+            "training dynamics of 5 images, 4 classifiers, 97.5% of held-out images right",
+        ),
+        ("measures", {"images": 5, "seeds": 1, "accuracy": None}, "training dynamics of 5 images, 1 classifier"),
     ],
 )
 def test_summaries_are_plain_sentences(workspace, kind, facts, said):

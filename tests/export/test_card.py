@@ -105,6 +105,24 @@ def test_the_commands_on_the_card_make_the_same_recipe_elsewhere(
     assert again.table("subset.parquet").equals(subset.table("subset.parquet"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "verb", "kind"), [("tdds", "measure", "measures"), ("kcenter", "map", "maps")])
+def test_a_card_says_how_to_make_what_the_choice_read(
+    digits_chain: dict[str, Artifact],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    strategy: str,
+    verb: str,
+    kind: str,
+) -> None:
+    subset = select(digits_chain["scores"], strategy=strategy, per_class=2, quiet=True)
+    lines = [shlex.split(line) for line in card(subset, tmp_path, "csv").splitlines() if line.startswith("    d2c ")]
+    assert [words[1] for words in lines] == ["ingest", "score", verb, "select", "export"]
+    assert main([*lines[2][1:], "--workspace", str(subset.workspace.root), "--quiet", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)  # found, not made: it is the same recipe
+    assert found["fingerprint"] == digits_chain[kind].fingerprint
+
+
 @pytest.mark.parametrize(
     ("origin", "said"),
     [

@@ -18,6 +18,7 @@ from d2c.data import ingest
 from d2c.explore.gaps import rows_of_gaps
 from d2c.explore.map import map_
 from d2c.explore.view import written
+from d2c.measure import measure
 from d2c.select import STRATEGIES, SelectConfig, choose
 
 Page = Callable[..., AppTest]
@@ -154,7 +155,7 @@ def test_every_strategy_has_a_title_and_every_field_a_label() -> None:
     assert set(recipes.TITLES) == set(STRATEGIES)
     assert len(set(recipes.TITLES.values())) == len(STRATEGIES)
     fields = {field for strategy in STRATEGIES.values() for field in strategy.uses}
-    assert fields - {"interval", "offset", "seed"} == set(recipes.LABELS)
+    assert fields - {"interval", "offset", "seed", "end"} == set(recipes.LABELS)
 
 
 def test_without_a_map_a_strategy_says_so_and_leads_there(page: Page, scores: Artifact) -> None:
@@ -170,6 +171,7 @@ def test_without_a_map_a_strategy_says_so_and_leads_there(page: Page, scores: Ar
 
 def test_with_a_map_every_strategy_chooses_and_is_kept(page: Page, new: Artifact) -> None:
     made = map_(new.parent("datasets"), features="pixels", method="pca", neighbours=3, quiet=True)
+    measure(new.parent("datasets"), epochs=3, seeds=1, early=1, window=3, gradients="last", device="cpu", quiet=True)
     for name, title in recipes.TITLES.items():
         test = page("select", strategy=title, per_class=2, k=2)
         assert len(ids(test)) == 4, name

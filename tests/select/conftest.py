@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from d2c.select import Choice, SelectConfig, choose
+from d2c.select.rows import TRAINED
 
 MakeScores = Callable[..., pd.DataFrame]
 
@@ -41,6 +42,7 @@ def seen() -> Callable[..., dict[str, Any]]:
         n = int(table["sample_id"].max()) + 1
         x = rng.integers(0, levels, (n, dim)) if levels else rng.normal(size=(n, dim))
         measures = {"file_bytes": rng.integers(100, 200, n), "total_variation": rng.random(n)}
+        measures |= {name: rng.integers(0, levels, n) if levels else rng.random(n) for name in TRAINED}
         ids = table["sample_id"].to_numpy()
         return {
             "features": x.astype(np.float32)[ids],

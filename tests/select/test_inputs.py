@@ -16,8 +16,9 @@ from d2c.errors import D2CError, UsageError
 from d2c.explore.summaries import summary_of
 from d2c.select import Ranking, SelectConfig, choose, select
 from d2c.select.auto import RULE, auto_k
-from d2c.select.inputs import Rows, find_map, load
+from d2c.select.inputs import Rows, find_map, find_measures, load
 from d2c.select.recipes import check, command, describe, link, recipe_of_set
+from d2c.select.rows import TRAINED
 
 N = 52
 
@@ -116,6 +117,63 @@ def test_measures(scored):
         assert bytes_of[group["sample_id"]].is_monotonic_increasing
 
 
+def make_measures(dataset, name, *, seed=0, drop=0, nan=False):
+    rng = np.random.default_rng(seed)
+
+    def write(build):
+        table = pd.DataFrame({"sample_id": rng.permutation(N), **{m: rng.random(N, np.float32) for m in TRAINED}})
+        if nan:
+            table.loc[3, "tdds"] = np.nan
+        table.iloc[drop:].to_parquet(build.folder / "measures.parquet", index=False)
+
+    return make(dataset.workspace, "measures", name, write, [dataset])
+
+
+def test_measures_of_a_training_are_the_newest_and_image_by_image_the_tables(dataset, scored):
+    assert find_measures(scored) is None
+    make_measures(dataset, "old")
+    new = make_measures(dataset, "z-new", seed=1)
+    make_measures(make(dataset.workspace, "datasets", "other", lambda b: None), "zzz-of-another")
+    inputs = load(scored, SelectConfig("forgetting"))
+    assert (inputs.trained, inputs.map, inputs.features) == (new, None, None)
+    assert list(inputs.measures) == ["forgetting"]
+    ids = scored.table("scores.parquet")["sample_id"]
+    value = new.table("measures.parquet").set_index("sample_id")["forgetting"]
+    assert inputs.measures["forgetting"].tolist() == value[ids].tolist()
+    few = load(scored, SelectConfig("forgetting"), np.array([7, 3]))
+    assert few.measures["forgetting"].tolist() == value[[7, 3]].tolist()
+    assert load(scored, SelectConfig("tdds", measures="old")).trained.name == "old"
+    first = select(scored, strategy="tdds", per_class=4, quiet=True)
+    assert [p["name"] for p in first.record["parents"]] == ["s", "z-new"]
+    assert "measures" not in first.recipe
+    assert first.recipe["end"] == "hardest"
+    assert select(scored, strategy="tdds", per_class=4, measures="z-new", quiet=True).path == first.path
+    assert select(scored, strategy="tdds", per_class=4, measures="old", quiet=True).path != first.path
+    easy = select(scored, strategy="tdds", per_class=4, end="easiest", quiet=True)
+    assert easy.fingerprint != first.fingerprint
+    assert select(scored, per_class=4, end="easiest", quiet=True).recipe["end"] == "hardest"  # not read
+
+
+def test_measures_that_do_not_fit_are_refused_in_one_line(dataset, scored):
+    with pytest.raises(D2CError, match=r"^el2n needs measures of the images in a training: .*`d2c measure bugs`$"):
+        select(scored, strategy="el2n")
+    make_measures(dataset, "short", drop=5)
+    with pytest.raises(D2CError, match="measures/short has not all images of the scores"):
+        load(scored, SelectConfig("el2n"))
+    make_measures(make(dataset.workspace, "datasets", "other", lambda b: None), "foreign")
+    with pytest.raises(D2CError, match=r"measures/foreign are not of bugs.*`d2c measure bugs`"):
+        load(scored, SelectConfig("el2n", measures="foreign"))
+    with pytest.raises(D2CError, match="no measures called 'nothing'"):
+        select(scored, strategy="grand", measures="nothing")
+    odd = make_measures(dataset, "z-odd", nan=True)
+    sample = odd.table("measures.parquet")["sample_id"][3]
+    with pytest.raises(D2CError, match=f"tdds in class .*tdds of sample {sample} is not a number"):
+        select(scored, strategy="tdds")
+    (odd.path / "measures.parquet").unlink()
+    with pytest.raises(D2CError, match=r"lacks measures\.parquet"):
+        load(scored, SelectConfig("el2n"))
+
+
 def test_refusals_are_one_line_with_the_command(dataset, scored):
     with pytest.raises(D2CError, match=r"^kcenter needs features of the images: make them with `d2c map bugs`$"):
         select(scored, strategy="kcenter")
@@ -137,7 +195,17 @@ def test_refusals_are_one_line_with_the_command(dataset, scored):
 def test_on_the_digits_every_strategy_chooses(digits_chain):
     scores = digits_chain["scores"]
     found = {}
-    for strategy in ("kcenter", "herding", "moderate", "gaussian", "d2", "semdedup", "interval_diverse", "file_size"):
+    for strategy in (
+        "kcenter",
+        "herding",
+        "moderate",
+        "gaussian",
+        "d2",
+        "semdedup",
+        "interval_diverse",
+        "file_size",
+        *TRAINED,
+    ):
         subset = select(scores, strategy=strategy, per_class=6, interval=20, quiet=True)
         table = subset.table("subset.parquet")
         assert table.groupby("label").size().tolist() == [6] * 10

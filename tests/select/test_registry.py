@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from d2c.errors import D2CError, UsageError
 from d2c.select import STRATEGIES, Ranking, SelectConfig, choose
+from d2c.select.rows import TRAINED
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=5)
 SPREAD = [name for name, s in STRATEGIES.items() if s.spread is not None]
@@ -29,6 +30,7 @@ CONFIGS = st.builds(
     drop=st.sampled_from([0.0, 0.1, 0.7, 1.0]),
     neighbours=st.integers(1, 8),
     clusters=st.integers(1, 4),
+    end=st.sampled_from(["hardest", "easiest"]),
 )
 UNHURRIED = settings(deadline=None)  # FAISS is loaded when first called
 LEVELS = st.sampled_from([0, 1, 3])  # 0: all different; 1: all tied
@@ -41,8 +43,12 @@ NOT_NESTED = {"ccs"}
 def test_there_are_those_of_the_issue():
     by_rank = {"interval", "random", "easiest", "hardest", "medium", "ccs"}
     by_features = {"kcenter", "herding", "moderate", "gaussian", "d2", "semdedup", "interval_diverse"}
-    assert set(STRATEGIES) == by_rank | by_features | {"file_size", "total_variation"}
+    by_training = {"el2n", "grand", "forgetting", "tdds"}
+    assert set(STRATEGIES) == by_rank | by_features | by_training | {"file_size", "total_variation"}
     assert {name for name, s in STRATEGIES.items() if s.needs == ("features",)} == by_features
+    assert {name for name, s in STRATEGIES.items() if s.needs == (f"measures:{name}",)} == by_training | {
+        "total_variation"
+    }
     assert all(s.summary.endswith(".") or ":" in s.summary for s in STRATEGIES.values())
 
 
@@ -125,7 +131,9 @@ def test_one_huge_class_among_tiny_ones_makes_no_huge_table(make_scores):
 @pytest.mark.parametrize("strategy", [name for name, s in STRATEGIES.items() if s.needs])
 def test_what_a_strategy_needs_is_said_in_one_line(make_scores, strategy):
     (need,) = STRATEGIES[strategy].needs
-    command = {"features": "map DATASET", "measures:file_bytes": "ingest SOURCE"}.get(need, "score DATASET")
+    makers = {"features": "map DATASET", "measures:file_bytes": "ingest SOURCE"}
+    makers |= {f"measures:{name}": "measure DATASET" for name in TRAINED}
+    command = makers.get(need, "score DATASET")
     with pytest.raises(D2CError, match=f"^{strategy} needs .*: make them with `d2c {command}`$"):
         choose(make_scores([5]), SelectConfig(strategy))
 
