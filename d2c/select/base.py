@@ -38,6 +38,24 @@ class SelectConfig:
     neighbours: int = option(10, "Nearest images that hear of each other (d2)", minimum=1, maximum=1000, advanced=True)
     gamma: float = option(1.0, "How fast a pick's shadow fades with distance (d2)", minimum=0, advanced=True)
     clusters: int = option(8, "Clusters within a class (semdedup)", minimum=1, advanced=True)
+    factor: int = option(2, "Patches along a side of a made image (rded)", minimum=1, maximum=16, advanced=True)
+    pool: int = option(300, "Images of each class that are looked at (rded)", minimum=1, advanced=True)
+    crops: int = option(5, "Random crops of each of them (rded)", minimum=1, maximum=1000, advanced=True)
+    steps: int = option(1000, "Steps by which the images are made (sre2l)", minimum=1, maximum=10**6, advanced=True)
+    lr: float = option(0.1, "Learning rate of pixels in −1 … 1 (sre2l)", minimum=1e-6, maximum=10, advanced=True)
+    bn: float = option(0.01, "Weight of the batch-norm statistics (sre2l)", minimum=0, advanced=True)
+    mirror: bool = option(False, "Mirror half of what the classifier sees (sre2l)", advanced=True)
+    image_size: int = option(
+        0,
+        "Side of made images; 0 = the median side, at most 256 (rded, sre2l)",
+        unit="px",
+        minimum=0,
+        maximum=1024,
+        advanced=True,
+    )
+    device: str = option(
+        "auto", "Where images are made: auto, cpu, cuda … (rded, sre2l)", identity=False, advanced=True
+    )
     features: str = option(
         "",
         "Map whose features are read, where a strategy reads any; the newest by default",
@@ -99,8 +117,9 @@ SpreadOut = Callable[[np.ndarray, SelectConfig], Spread]  # of the classes' size
 class Strategy:
     """A named rule and the options it reads beside the budget; the others do not change its result.
 
-    `needs` names what it reads beside difficulty: "features", or "measures:<name>". A strategy that picks by rank
-    and class size alone gives `spread`, which equals `pick` in every class and costs no loop over them.
+    `needs` names what it reads beside difficulty: "features", or "measures:<name>"; or "images", for one that makes
+    images of its own, which no table of scores can give. A strategy that picks by rank and class size alone gives
+    `spread`, which equals `pick` in every class and costs no loop over them.
     """
 
     name: str
@@ -108,6 +127,11 @@ class Strategy:
     uses: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     spread: SpreadOut | None = None
+
+    @property
+    def makes(self) -> bool:
+        """Whether it makes images (`d2c.make`) instead of choosing some."""
+        return "images" in self.needs
 
     @property
     def summary(self) -> str:

@@ -16,7 +16,9 @@ from d2c.select.kcenter import kcenter
 from d2c.select.medium import medium, medium_spread
 from d2c.select.moderate import moderate
 from d2c.select.random import random
+from d2c.select.rded import rded
 from d2c.select.semdedup import semdedup
+from d2c.select.sre2l import sre2l
 
 _STEPS = ("interval", "offset", "window")
 _SEEN = ("features",)
@@ -38,5 +40,7 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy("interval_diverse", interval_diverse, uses=_STEPS, needs=_SEEN),
         Strategy("file_size", file_size, uses=_STEPS, needs=("measures:file_bytes",)),
         Strategy("total_variation", total_variation, uses=_STEPS, needs=("measures:total_variation",)),
+        Strategy("rded", rded, uses=("factor", "pool", "crops", "image_size", "seed"), needs=("images",)),
+        Strategy("sre2l", sre2l, uses=("steps", "lr", "bn", "mirror", "image_size", "seed"), needs=("images",)),
     )
 }
