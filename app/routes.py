@@ -23,6 +23,7 @@ from d2c.data.thumbnails import Thumbnails, sprite
 from d2c.errors import D2CError
 
 PICTURES = {".webp": "image/webp", ".png": "image/png"}
+HOLDERS = ("datasets", "subsets")
 MOST_TILES = 600
 MOST_COLUMNS = 60
 MOST_SIDE = 1024  # pixels; of an image shown large
@@ -33,9 +34,15 @@ _MISSING = {"status_code": 404, "media_type": "text/plain"}
 def routes() -> list[BaseRoute]:
     """The routes beside Streamlit's own. They read the workspace that D2C_WORKSPACE names."""
     return [
-        Route("/d2c/thumb/{dataset}/{sample_id:int}.webp", thumb),
-        Route("/d2c/image/{dataset}/{sample_id:int}.webp", image),
-        Route("/d2c/sprite/{dataset}.webp", mosaic),
+        *(
+            Route(address, answer)
+            for kind in ("", "{kind}/")  # a chosen set that made its images holds them as a data set does
+            for address, answer in (
+                (f"/d2c/thumb/{kind}{{dataset}}/{{sample_id:int}}.webp", thumb),
+                (f"/d2c/image/{kind}{{dataset}}/{{sample_id:int}}.webp", image),
+                (f"/d2c/sprite/{kind}{{dataset}}.webp", mosaic),
+            )
+        ),
         Route("/d2c/file/{kind}/{name}/{relative:path}", file),
         *map_routes(),
         Mount("/d2c/assets", StaticFiles(directory=ROOT / "assets")),
@@ -44,7 +51,7 @@ def routes() -> list[BaseRoute]:
 
 def thumb(request: Request) -> Response:
     """One thumbnail (WebP)."""
-    dataset = _artifact("datasets", request.path_params["dataset"])
+    dataset = _holder(request)
     if dataset is None:
         return Response("no such data set", **_MISSING)
     try:
@@ -56,7 +63,7 @@ def thumb(request: Request) -> Response:
 
 def image(request: Request) -> Response:
     """One image itself, lossless up to 256 px a side (a digit's pixels are few), shrunk above 1,024 px (WebP)."""
-    dataset = _artifact("datasets", request.path_params["dataset"])
+    dataset = _holder(request)
     if dataset is None:
         return Response("no such data set", **_MISSING)
     try:
@@ -71,7 +78,7 @@ def image(request: Request) -> Response:
 
 def mosaic(request: Request) -> Response:
     """Many thumbnails in one picture: `ids` comma-separated, `columns`, `tile` in pixels."""
-    dataset = _artifact("datasets", request.path_params["dataset"])
+    dataset = _holder(request)
     if dataset is None:
         return Response("no such data set", **_MISSING)
     query = request.query_params
@@ -115,7 +122,7 @@ def _images(path: Path, fingerprint: str) -> Images:
 
 
 def _unchanged(path: Path, fingerprint: str) -> Artifact:
-    artifact = _artifact("datasets", path.name)
+    artifact = _artifact(path.parent.name, path.name)
     if artifact is None or artifact.fingerprint != fingerprint:
         raise D2CError(f"{path} was replaced while it was being read: load the page again")
     return artifact
@@ -124,6 +131,12 @@ def _unchanged(path: Path, fingerprint: str) -> Artifact:
 def thumbnails(dataset: Artifact) -> Thumbnails:
     """A data set's thumbnails, opened once."""
     return _thumbnails(dataset.path, dataset.fingerprint)
+
+
+def _holder(request: Request) -> Artifact | None:
+    """What the pictures of an address lie in."""
+    kind = request.path_params.get("kind", "datasets")
+    return _artifact(kind, request.path_params["dataset"]) if kind in HOLDERS else None
 
 
 def _artifact(kind: str, name: str) -> Artifact | None:

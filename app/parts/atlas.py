@@ -21,6 +21,7 @@ from app.places import thumb
 from d2c.artifacts import Artifact
 from d2c.explore.neighbours import neighbours_of
 from d2c.explore.view import Shape, View, read, written
+from d2c.select.made import SOURCES
 
 CORNERS = 48  # of a polygon in a link
 PER_PAGE = 120
@@ -226,5 +227,8 @@ def _membership(atlas: Atlas, sample_id: int) -> list[tuple[str, str]]:
     if atlas.subset is None:
         return []
     table = state.table(atlas.subset, "subset.parquet")
+    if SOURCES in table:
+        parts = [str(i) for i, of in zip(table["sample_id"], table[SOURCES], strict=True) if sample_id in of]
+        return [(f"In {atlas.subset.name}", f"Part of its image {', '.join(parts)}" if parts else "No")]
     row = table.loc[table["sample_id"] == sample_id]
     return [(f"In {atlas.subset.name}", f"Yes, {row.iloc[0]['reason']}" if len(row) else "No")]

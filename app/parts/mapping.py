@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import forms, scorers, words
+from app.parts import forms, making, scorers, words
 from app.parts.atlas import AMONG, COLOURS, Atlas, shapes
 from d2c.attach import VISION_ENCODERS
 from d2c.explore.map import MapConfig
@@ -19,7 +19,7 @@ def view_fields() -> Atlas:
     made = state.choose("maps")
     dataset = made.parent("datasets")
     scores = [a for a in state.workspace().list("scores") if state.descends(a, dataset)]
-    subsets = [a for a in state.workspace().list("subsets") if state.descends(a, dataset)]
+    subsets = [a for a in state.workspace().list("subsets") if state.descends(a, dataset) and making.on_map(a)]
     colours = ["class", *["difficulty"] * bool(scores), *["chosen"] * bool(subsets)]
     colour = st.segmented_control(
         "Colour by",

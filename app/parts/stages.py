@@ -17,6 +17,7 @@ from d2c.artifacts import Artifact
 from d2c.errors import D2CError
 from d2c.explore.aggregates import extremes
 from d2c.jobs import Job
+from d2c.select.made import holder_of, is_made
 
 _TRUNK = ("datasets", "scores", "subsets", "condensed", "runs")
 PICTURES = 16  # in a stage's mosaic, 4 × 4
@@ -126,9 +127,9 @@ def _subset(subset: Artifact) -> Mapping[str, Any]:
     )
     return {
         "value": words.count(subset.facts["chosen"]),
-        "unit": "images chosen",
+        "unit": "images made" if is_made(subset) else "images chosen",
         "note": f"{how.capitalize()}, up to {recipe.get('per_class', '–')} of a class",
-        **_mosaic(subset.parent("datasets"), ids),
+        **_mosaic(holder_of(subset), ids),
     }
 
 
@@ -142,7 +143,7 @@ def _condensed(condensed: Artifact) -> Mapping[str, Any]:
         "value": words.size(condensed.record["bytes"]),
         "unit": "complete",
         "note": f"Text {facts['text']['encoder']}, vision {facts['vision']['encoder']}{meaning}",
-        **_mosaic(condensed.parent("datasets"), ids),
+        **_mosaic(holder_of(condensed), ids),
     }
 
 

@@ -53,7 +53,8 @@ def _scorer(said: Any, recipe: Facts) -> str:
 
 
 def _subset(facts: Facts, recipe: Facts) -> list[str]:
-    return [count(facts.get("chosen"), "image") + " chosen" if facts.get("chosen") else "", _strategy(recipe)]
+    done = "made" if facts.get("made") else "chosen"
+    return [count(facts.get("chosen"), "image") + f" {done}" if facts.get("chosen") else "", _strategy(recipe)]
 
 
 def _strategy(recipe: Facts) -> str:

@@ -55,8 +55,8 @@ def boxes(width: int, height: int, count: int, draw: np.random.Generator) -> lis
 def cut(image: Image.Image, box: Box, width: int, height: int) -> NDArray[np.uint8]:
     """A crop of an L or RGB image as uint8 [C, height, width]: bilinear, antialiased where it shrinks."""
     x, y, side = box
-    area = (x, y, x + side, y + side)
-    return planes(image.resize((width, height), Image.Resampling.BILINEAR, box=area))
+    alone = image.crop((x, y, x + side, y + side))  # `resize(box=…)` would let pixels around the crop in
+    return planes(alone.resize((width, height), Image.Resampling.BILINEAR))
 
 
 def edges(size: int, factor: int) -> list[int]:

@@ -138,7 +138,7 @@ def _keep(
     sure, read_as = confidence(model, np.stack(pixels), [row["label"] for row in rows], side, device)
     for row, image, p, c in zip(rows, pixels, sure.tolist(), read_as.tolist(), strict=True):
         row |= {"confidence": p, "agrees": c == row["label"]}
-        row["reason"] += f"; {p:.0%} sure of its class"
+        row["reason"] += f"; the classifier is {p:.0%} sure of its class"
         path = build.folder / _file(row)
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(path, "PNG")

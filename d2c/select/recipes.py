@@ -19,6 +19,7 @@ from d2c.errors import D2CError, UsageError
 from d2c.select import records
 from d2c.select.base import SelectConfig
 from d2c.select.inputs import parents_of
+from d2c.select.registry import STRATEGIES
 from d2c.select.verb import choice_of
 
 _HEX = re.compile(r"[0-9a-f]{12,64}")
@@ -155,6 +156,8 @@ def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = 
         return found
     try:
         config = configure(SelectConfig, None, recipe.options)
+        if STRATEGIES[config.strategy].makes:
+            return [*found, *_made_differ(recipe, listed, scores)]
         here = choice_of(scores, config).sample_id
     except UsageError as wrong:  # an option or a strategy of another version
         return [*found, Difference("options", describe(recipe), str(wrong))]
@@ -256,6 +259,14 @@ def _images_differ(listed: Sequence[str], dataset: Artifact, here: Any) -> list[
     if common == len(own) == len(listed):
         return [Difference("order", "the same images", "in another order")]
     return [Difference("images", f"{len(listed):,} images", f"{len(own):,}, of which {common:,} are the same")]
+
+
+def _made_differ(recipe: Recipe, listed: Sequence[str] | None, scores: Artifact) -> list[Difference]:
+    """Images that a strategy made cannot be chosen again: they are here, made by this very recipe, or they are not."""
+    made = scores.workspace.by_fingerprint("subsets", recipe.fingerprint)
+    if made is None:
+        return [Difference("images", describe(recipe), f"not made yet: {command(recipe, scores.name)}")]
+    return [] if listed is None else _images_differ(listed, made, made.table("subset.parquet")["sample_id"])
 
 
 def _origin(origin: Any) -> str:
