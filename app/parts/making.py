@@ -13,12 +13,14 @@ from app.parts.gallery import Tile, gallery
 from app.places import image, thumb
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
-from d2c.select import STRATEGIES, SelectConfig
+from d2c.select import SelectConfig
 from d2c.select.made import CONFIDENCE, SOURCES, TABLE, find, ids_in_dataset
 from d2c.select.verb import relevant
 
 TILES = 240  # pictures on a page
 PICKED = "made_picked"  # the made image that is looked at, in the session
+NAMES = {"rded": "RDED", "sre2l": "SRe2L"}
+HIGH = 620  # px; longer galleries scroll, so that what follows stays in reach
 SUMS_UP = {
     "rded": "Crops of real images that a classifier is surest of, {cells} to a made image.",
     "sre2l": "Noise, changed step by step until a classifier reads the class in it.",
@@ -37,24 +39,13 @@ def made(scores: Artifact, config: SelectConfig) -> None:
             "data set.",
             icon=":material/hourglass:",
         )
-    else:
-        _counts(subset)
-    argv = forms.words_of("select", f"scores/{scores.name}", config)
-    with st.container(horizontal=True, vertical_alignment="center"):
-        jobs.start_button(
-            "Made" if subset else "Make them",
-            argv,
-            f"Make images by {STRATEGIES[config.strategy].name} from {scores.name}",
-            key="make_go",
-            kind="subsets",
-            disabled=subset is not None,
-        )
-        if subset is not None:
-            st.caption(f"As {words.plain(subset.name)}", width="content")
-    if subset is None:
+        argv = forms.words_of("select", f"scores/{scores.name}", config)
+        title = f"Make images by {NAMES[config.strategy]} from {scores.name}"
+        jobs.start_button("Make them", argv, title, key="make_go", kind="subsets")
         forms.command_preview(argv)
     jobs.panel(key="make", verbs=("select",), unfinished=True, limit=2)
     if subset is not None:
+        _counts(subset)
         _pictures(subset)
 
 
@@ -70,8 +61,14 @@ def _counts(subset: Artifact) -> None:
         st.badge(f"{words.many(facts['images'], 'image')} made", icon=":material/check_circle:", color="blue")
         st.caption(
             f"{facts['image_size']} px, in {words.many(facts['classes'], 'class', 'classes')}; the classifier reads "
-            f"{words.percent(facts['agreement'])} of them as their class",
+            f"{words.share(facts['agreement'])} of them as their class. Kept as {words.plain(subset.name)}",
             width="content",
+        )
+    factor = int(subset.recipe["factor"])
+    if facts["made"] == "rded" and factor > 1 and facts["agreement"] < 0.5:
+        st.caption(
+            f":orange[:material/warning:] The classifier does not read most of them as their class: crops of "
+            f"{facts['image_size'] // factor} px say little. One crop an image may suit pictures this small better."
         )
     for line in facts["warnings"]:
         st.caption(f":orange[:material/warning:] {words.plain(line[:1].upper() + line[1:])}")
@@ -88,16 +85,17 @@ def _pictures(subset: Artifact) -> None:
     with grid:
         pages = max(1, -(-len(table) // TILES))
         here = min(max(int(st.session_state.get("made_page") or 1), 1), pages)
-        st.caption("Below each image stands how sure the classifier is of its class.")
+        st.caption("Below each image stands the classifier's confidence in its class.")
         shown = table.iloc[(here - 1) * TILES : here * TILES]
-        gallery(
-            _tiles(subset, shown, names),
-            key="made",
-            label="Made images by class",
-            size=76,
-            picked=st.session_state.get(PICKED),
-            on_pick=lambda sample_id: st.session_state.update({PICKED: sample_id}),
-        )
+        with st.container(height=HIGH if len(shown) > 60 else "content", border=False):
+            gallery(
+                _tiles(subset, shown, names),
+                key="made",
+                label="Made images by class",
+                size=64,
+                picked=st.session_state.get(PICKED),
+                on_pick=lambda sample_id: st.session_state.update({PICKED: sample_id}),
+            )
         if pages > 1:
             with st.container(horizontal_alignment="center"):
                 st.pagination(pages, key="made_page", bind="query-params")
@@ -111,7 +109,7 @@ def _tiles(subset: Artifact, rows: pd.DataFrame, names: list[str]) -> list[Tile]
         Tile(
             int(row.sample_id),
             thumb(subset, int(row.sample_id)),
-            f"{getattr(row, CONFIDENCE):.0%}",
+            words.share(getattr(row, CONFIDENCE)),
             f"Made image {row.sample_id}, class {names[row.label]}, {row.reason}",
             group=f"{names[row.label]} · {words.many(int(many[row.label]), 'image')}",
         )
@@ -131,8 +129,8 @@ def _details(subset: Artifact, picked: int | None) -> None:
         [
             ("Made image", str(picked)),
             ("Class", str(state.classes(subset)[int(row["label"])])),
-            ("Place in its class", f"{int(row['rank']) + 1:,}"),
-            ("Sure of its class", words.percent(float(row[CONFIDENCE]))),
+            ("Place", f"{int(row['rank']) + 1:,}"),
+            ("Confidence", words.share(float(row[CONFIDENCE]))),
         ]
     )
     sources = np.asarray(row[SOURCES], np.int64).tolist()
@@ -146,4 +144,4 @@ def _details(subset: Artifact, picked: int | None) -> None:
         return
     st.caption("Made of parts of these, cell by cell")
     tiles = [Tile(i, thumb(dataset, i), str(i), f"Image {i} of {dataset.name}") for i in dict.fromkeys(sources)]
-    gallery(tiles, key="made_sources", label="Images that it shows parts of", size=76)
+    gallery(tiles, key="made_sources", label="Images that it shows parts of", size=54)

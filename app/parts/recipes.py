@@ -31,8 +31,8 @@ TITLES = {
     "interval_diverse": "Spread evenly, and unlike",
     "file_size": "Control: by file size",
     "total_variation": "Control: by latent variation",
-    "rded": "Make images: the best crops (RDED)",
-    "sre2l": "Make images: dreamt by a classifier (SRe2L)",
+    "rded": "Made of the best crops (RDED)",
+    "sre2l": "Dreamt by a classifier (SRe2L)",
 }
 LABELS = {
     "window": "Window (ranks; 0 = to the end)",

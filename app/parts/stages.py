@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from app import state
-from app.parts import browse, jobs, words
+from app.parts import browse, jobs, making, words
 from app.parts.flow import Stage
 from app.places import picture, sprite
 from d2c.artifacts import Artifact
@@ -123,12 +123,12 @@ def _subset(subset: Artifact) -> Mapping[str, Any]:
     how = (
         f"{recipe.get('strategy', '')}, k = {recipe['interval']}"
         if recipe.get("strategy") == "interval"
-        else str(recipe.get("strategy", ""))
+        else making.NAMES.get(str(recipe.get("strategy")), str(recipe.get("strategy", "")))
     )
     return {
         "value": words.count(subset.facts["chosen"]),
         "unit": "images made" if is_made(subset) else "images chosen",
-        "note": f"{how.capitalize()}, up to {recipe.get('per_class', '–')} of a class",
+        "note": f"{how[:1].upper()}{how[1:]}, up to {recipe.get('per_class', '–')} of a class",
         **_mosaic(holder_of(subset), ids),
     }
 

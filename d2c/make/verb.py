@@ -135,8 +135,8 @@ def _say(config: SelectConfig, cells: int, names: list[str], counts: np.ndarray)
         if count < config.per_class:
             groups.setdefault(count, []).append(name)
     return [
-        f"{count} image{'s' * (count != 1)} made, fewer than the {config.per_class} asked for at {cells} images each, in {len(of)} "
-        f"class{'es' if len(of) > 1 else ''}: {', '.join(of[:8])}{', …' if len(of) > 8 else ''}"
+        f"{count} image{'s' * (count != 1)} made, fewer than the {config.per_class} asked for at {cells} images each, "
+        f"in {len(of)} class{'es' if len(of) > 1 else ''}: {', '.join(of[:8])}{', …' if len(of) > 8 else ''}"
         for count, of in sorted(groups.items())
     ]
 
