@@ -15,6 +15,7 @@ from d2c.explore import points as on_map
 from d2c.explore.neighbours import near_duplicates
 from d2c.explore.points import Points
 from d2c.explore.view import View, mask
+from d2c.select.made import ids_in_dataset
 
 T = TypeVar("T")
 _SAMPLES = ["sample_id", "label"]
@@ -77,7 +78,7 @@ def chosen(made: Artifact, subset: Artifact) -> np.ndarray:
     """Whether each point is in a chosen set."""
 
     def make() -> np.ndarray:
-        rows = points(made).rows_of(subset.table("subset.parquet", ["sample_id"])["sample_id"])
+        rows = points(made).rows_of(ids_in_dataset(subset))
         held = np.zeros(len(points(made)), bool)
         held[rows[rows >= 0]] = True
         return np.asarray(on_map.read_only(held))

@@ -74,18 +74,23 @@ PLACES = {
 
 def thumb(dataset: Artifact, sample_id: int) -> str:
     """The address of a thumbnail. The fingerprint in it lets a browser keep the picture for ever."""
-    return f"/d2c/thumb/{dataset.name}/{sample_id}.webp?v={dataset.fingerprint[:12]}"
+    return f"/d2c/thumb/{_where(dataset)}/{sample_id}.webp?v={dataset.fingerprint[:12]}"
 
 
 def image(dataset: Artifact, sample_id: int) -> str:
     """The address of an image itself, for showing it large."""
-    return f"/d2c/image/{dataset.name}/{sample_id}.webp?v={dataset.fingerprint[:12]}"
+    return f"/d2c/image/{_where(dataset)}/{sample_id}.webp?v={dataset.fingerprint[:12]}"
 
 
 def sprite(dataset: Artifact, sample_ids: list[int], *, columns: int, tile: int) -> str:
     """The address of one picture that holds the thumbnails of up to 600 images, row by row."""
     ids = ",".join(map(str, sample_ids))
-    return f"/d2c/sprite/{dataset.name}.webp?ids={ids}&columns={columns}&tile={tile}&v={dataset.fingerprint[:12]}"
+    return f"/d2c/sprite/{_where(dataset)}.webp?ids={ids}&columns={columns}&tile={tile}&v={dataset.fingerprint[:12]}"
+
+
+def _where(holder: Artifact) -> str:
+    """A data set's name alone; before that of a chosen set that made its images stands its kind."""
+    return holder.name if holder.kind == "datasets" else f"{holder.kind}/{holder.name}"
 
 
 def picture(artifact: Artifact, relative: str) -> str:

@@ -23,6 +23,7 @@ from d2c.data.thumbnails import Thumbnails, sprite
 from d2c.errors import D2CError
 
 PICTURES = {".webp": "image/webp", ".png": "image/png"}
+HOLDERS = ("datasets", "subsets")
 MOST_TILES = 600
 MOST_COLUMNS = 60
 MOST_SIDE = 1024  # pixels; of an image shown large
@@ -33,10 +34,16 @@ _MISSING = {"status_code": 404, "media_type": "text/plain"}
 def routes() -> list[BaseRoute]:
     """The routes beside Streamlit's own. They read the workspace that D2C_WORKSPACE names."""
     return [
-        Route("/d2c/thumb/{dataset}/{sample_id:int}.webp", thumb),
-        Route("/d2c/thumbs/{dataset}.bin", thumbs),
-        Route("/d2c/image/{dataset}/{sample_id:int}.webp", image),
-        Route("/d2c/sprite/{dataset}.webp", mosaic),
+        *(
+            Route(address, answer)
+            for kind in ("", "{kind}/")  # a chosen set that made its images holds them as a data set does
+            for address, answer in (
+                (f"/d2c/thumb/{kind}{{dataset}}/{{sample_id:int}}.webp", thumb),
+                (f"/d2c/thumbs/{kind}{{dataset}}.bin", thumbs),
+                (f"/d2c/image/{kind}{{dataset}}/{{sample_id:int}}.webp", image),
+                (f"/d2c/sprite/{kind}{{dataset}}.webp", mosaic),
+            )
+        ),
         Route("/d2c/file/{kind}/{name}/{relative:path}", file),
         *map_routes(),
         Mount("/d2c/assets", StaticFiles(directory=ROOT / "assets")),
@@ -45,7 +52,7 @@ def routes() -> list[BaseRoute]:
 
 def thumb(request: Request) -> Response:
     """One thumbnail (WebP)."""
-    dataset = _artifact("datasets", request.path_params["dataset"])
+    dataset = _holder(request)
     if dataset is None:
         return Response("no such data set", **_MISSING)
     try:
@@ -60,7 +67,7 @@ def thumbs(request: Request) -> Response:
 
     uint32 how many, uint32 the length of each, then the WebP files one after the other. Little-endian.
     """
-    dataset = _artifact("datasets", request.path_params["dataset"])
+    dataset = _holder(request)
     if dataset is None:
         return Response("no such data set", **_MISSING)
     try:
@@ -84,7 +91,7 @@ def _thumb_or_nothing(stored: Thumbnails, sample_id: int) -> bytes:
 
 def image(request: Request) -> Response:
     """One image itself, lossless up to 256 px a side (a digit's pixels are few), shrunk above 1,024 px (WebP)."""
-    dataset = _artifact("datasets", request.path_params["dataset"])
+    dataset = _holder(request)
     if dataset is None:
         return Response("no such data set", **_MISSING)
     try:
@@ -99,7 +106,7 @@ def image(request: Request) -> Response:
 
 def mosaic(request: Request) -> Response:
     """Many thumbnails in one picture: `ids` comma-separated, `columns`, `tile` in pixels."""
-    dataset = _artifact("datasets", request.path_params["dataset"])
+    dataset = _holder(request)
     if dataset is None:
         return Response("no such data set", **_MISSING)
     query = request.query_params
@@ -143,7 +150,7 @@ def _images(path: Path, fingerprint: str) -> Images:
 
 
 def _unchanged(path: Path, fingerprint: str) -> Artifact:
-    artifact = _artifact("datasets", path.name)
+    artifact = _artifact(path.parent.name, path.name)
     if artifact is None or artifact.fingerprint != fingerprint:
         raise D2CError(f"{path} was replaced while it was being read: load the page again")
     return artifact
@@ -152,6 +159,12 @@ def _unchanged(path: Path, fingerprint: str) -> Artifact:
 def thumbnails(dataset: Artifact) -> Thumbnails:
     """A data set's thumbnails, opened once."""
     return _thumbnails(dataset.path, dataset.fingerprint)
+
+
+def _holder(request: Request) -> Artifact | None:
+    """What the pictures of an address lie in."""
+    kind = request.path_params.get("kind", "datasets")
+    return _artifact(kind, request.path_params["dataset"]) if kind in HOLDERS else None
 
 
 def _artifact(kind: str, name: str) -> Artifact | None:

@@ -21,6 +21,7 @@ from app.places import thumb
 from d2c.artifacts import Artifact
 from d2c.explore.neighbours import neighbours_of
 from d2c.explore.view import Shape, View, read, written
+from d2c.select.made import SOURCES
 
 CORNERS = 48  # of a polygon in a link
 PER_PAGE = 120
@@ -264,7 +265,15 @@ def _membership(atlas: Atlas, sample_id: int) -> list[tuple[str, str]]:
     found = []
     for subset in (atlas.subset, atlas.second):
         if subset is not None:
-            table = state.table(subset, "subset.parquet")
-            row = table.loc[table["sample_id"] == sample_id]
-            found.append((f"In {subset.name}", f"Yes, {row.iloc[0]['reason']}" if len(row) else "No"))
+            found.append((f"In {subset.name}", _part_of(subset, sample_id)))
     return found
+
+
+def _part_of(subset: Artifact, sample_id: int) -> str:
+    """Whether an image is in a chosen set, and why; of a set whose images were made, which of these show parts of it."""
+    table = state.table(subset, "subset.parquet")
+    if SOURCES in table:
+        parts = [str(i) for i, of in zip(table["sample_id"], table[SOURCES], strict=True) if sample_id in of]
+        return f"Part of its image {', '.join(parts)}" if parts else "No"
+    row = table.loc[table["sample_id"] == sample_id]
+    return f"Yes, {row.iloc[0]['reason']}" if len(row) else "No"

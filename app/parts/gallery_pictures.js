@@ -1,7 +1,7 @@
 // Thumbnails for a gallery, many in one request: a request each costs the browser and the server more than the pictures
 // do. Read before gallery.js. What was fetched is kept, the newest `KEPT` of them.
 
-const THUMB = /^(\/d2c\/thumb)\/([^/]+)\/(\d+)\.webp\?v=(\w+)$/
+const THUMB = /^(\/d2c\/thumb)\/((?:subsets\/)?[^/]+)\/(\d+)\.webp\?v=(\w+)$/
 const KEPT = 3000
 const PICTURES = new Map() // address → data URL
 const ASKED = new Map() // of one request: address → the images that wait for it

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from app import state
-from app.parts import charts, finding, forms, scorers, words
+from app.parts import charts, finding, forms, making, scorers, words
 from app.parts.atlas import AMONG, COLOURS, SETS, Atlas, shapes
 from app.parts.empty import go_button
 from d2c.artifacts import Artifact
@@ -30,7 +30,7 @@ def view_fields() -> Atlas:
     made = state.choose("maps")
     dataset = made.parent("datasets")
     scores = [a for a in state.workspace().list("scores") if state.descends(a, dataset)]
-    subsets = [a for a in state.workspace().list("subsets") if state.descends(a, dataset)]
+    subsets = [a for a in state.workspace().list("subsets") if state.descends(a, dataset) and making.on_map(a)]
     place = st.container()
     judged = state.choose("scores", among=scores) if scores else None
     subset = state.choose("subsets", among=subsets, label="Chosen set A" if len(subsets) > 1 else None)

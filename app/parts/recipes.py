@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.parts import dynamics, forms, intervals, jobs, ranking, words
+from app.parts import dynamics, forms, intervals, jobs, making, ranking, words
 from app.parts.empty import go_button
 from d2c.artifacts import Artifact
 from d2c.config import options_of
@@ -39,6 +39,8 @@ TITLES = {
     "tdds": "Unsteady in training (TDDS)",
     "file_size": "Control: by file size",
     "total_variation": "Control: by latent variation",
+    "rded": "Made of the best crops (RDED)",
+    "sre2l": "Dreamt by a classifier (SRe2L)",
 }
 LABELS = {
     "window": "Window (ranks; 0 = to the end)",
@@ -47,6 +49,14 @@ LABELS = {
     "neighbours": "Neighbours",
     "gamma": "Fading of a pick's shadow (γ)",
     "clusters": "Clusters in a class",
+    "factor": "Crops along a side of an image",
+    "pool": "Images looked at in a class",
+    "crops": "Random crops of each",
+    "steps": "Steps",
+    "lr": "Learning rate",
+    "bn": "Weight of the statistics (α_BN)",
+    "mirror": "Mirror images too",
+    "image_size": "Side of the images (px; 0 = as the data)",
 }
 MOST = 20_000  # images up to which a strategy that reads features follows the sliders
 
@@ -57,7 +67,11 @@ def more_fields(
     """The fields that only some strategies have, and the map whose features are read; all in the URL."""
     given: dict[str, Any] = {}
     for spec in options_of(SelectConfig):
-        if spec.name in LABELS and spec.name in STRATEGIES[strategy].uses:
+        if spec.name not in LABELS or spec.name not in STRATEGIES[strategy].uses:
+            continue
+        if spec.type is bool:
+            given[spec.name] = st.toggle(LABELS[spec.name], spec.default, key=spec.name, bind="query-params")
+        else:
             kind = float if spec.type is float else int
             given[spec.name] = kind(
                 st.number_input(
@@ -65,6 +79,7 @@ def more_fields(
                     kind(spec.minimum or 0),
                     None if spec.maximum is None else kind(spec.maximum),
                     value=kind(spec.default),
+                    format="%g" if kind is float else None,
                     key=spec.name,
                     bind="query-params",
                     help=spec.help,
@@ -88,6 +103,9 @@ def more_fields(
 def choice_of(scores: Artifact, config: SelectConfig) -> Choice | None:
     """What a recipe chooses; where it cannot follow the sliders, None, and the page says why and what helps."""
     needs = needs_of(config)
+    if STRATEGIES[config.strategy].makes:
+        making.made(scores, config)
+        return None
     if not needs:
         return ranking.ranking(scores).choose(config)
     if of_training(needs) and find_measures(scores) is None:

@@ -16,6 +16,7 @@ from app.places import picture, thumb
 from d2c.artifacts import Artifact
 from d2c.errors import D2CError
 from d2c.evaluate import EvaluateConfig
+from d2c.select.made import holder_of
 
 ROWS = {
     "samples": ("**These samples**", ""),
@@ -167,7 +168,7 @@ def _pairs(report: Artifact, run: Artifact, column: str) -> Sequence[Pair]:
     def make() -> list[Pair]:
         table = report.table("nearest.parquet").nsmallest(SHOWN, column)
         files = report.parent("samples").table("samples.parquet").set_index("index")["file"]
-        samples, dataset = report.parent("samples"), run.parent("datasets")
+        samples, dataset = report.parent("samples"), holder_of(run)
         names, other = state.classes(run), "sample_id" if column == "distance_pixels" else "sample_id_features"
         return [
             Pair(

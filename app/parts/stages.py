@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from app import state
-from app.parts import browse, jobs, words
+from app.parts import browse, jobs, making, words
 from app.parts.flow import Stage
 from app.places import picture, sprite
 from d2c.artifacts import Artifact
@@ -18,6 +18,7 @@ from d2c.errors import D2CError
 from d2c.explore.aggregates import extremes
 from d2c.explore.summaries import strategy_of
 from d2c.jobs import Job
+from d2c.select.made import holder_of, is_made
 
 _TRUNK = ("datasets", "scores", "subsets", "condensed", "runs")
 PICTURES = 16  # in a stage's mosaic, 4 × 4
@@ -120,11 +121,12 @@ def _scores(scores: Artifact) -> Mapping[str, Any]:
 def _subset(subset: Artifact) -> Mapping[str, Any]:
     ids = state.derived(subset, "overview", lambda: _spread(subset.table("subset.parquet")["sample_id"].tolist()))
     recipe = subset.recipe
+    how = making.NAMES.get(str(recipe.get("strategy"))) or strategy_of(recipe, subset.facts)
     return {
         "value": words.count(subset.facts["chosen"]),
-        "unit": "images chosen",
-        "note": f"{strategy_of(recipe, subset.facts).capitalize()}, up to {recipe.get('per_class', '–')} of a class",
-        **_mosaic(subset.parent("datasets"), ids),
+        "unit": "images made" if is_made(subset) else "images chosen",
+        "note": f"{how[:1].upper()}{how[1:]}, up to {recipe.get('per_class', '–')} of a class",
+        **_mosaic(holder_of(subset), ids),
     }
 
 
@@ -138,7 +140,7 @@ def _condensed(condensed: Artifact) -> Mapping[str, Any]:
         "value": words.size(condensed.record["bytes"]),
         "unit": "complete",
         "note": f"Text {facts['text']['encoder']}, vision {facts['vision']['encoder']}{meaning}",
-        **_mosaic(condensed.parent("datasets"), ids),
+        **_mosaic(holder_of(condensed), ids),
     }
 
 

@@ -14,6 +14,7 @@ from d2c.attach.vision import VisionInfo, default_grid, describe_vision
 from d2c.attach.weights import local_file
 from d2c.errors import D2CError
 from d2c.score.scorers import Located, locate
+from d2c.select.made import holder_of
 
 if TYPE_CHECKING:
     from d2c.attach.verb import AttachConfig
@@ -23,7 +24,10 @@ HALF = 2  # bytes of a float16
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The parts, resolved. `grid` is the side of the vision tokens, 0 for none; `sides` are short sides [px]."""
+    """The parts, resolved. `grid` is the side of the vision tokens, 0 for none; `sides` are short sides [px].
+
+    `dataset` is what holds the images: the data set, or the subset where its strategy made them.
+    """
 
     subset: Artifact
     dataset: Artifact
@@ -43,7 +47,7 @@ def plan_of(subset: Artifact, config: AttachConfig) -> Plan:
 
     Raises D2CError when the data set, a weights file or the scorer is not there.
     """
-    dataset = subset.parent("datasets")
+    dataset = holder_of(subset)
     ids = subset.table("subset.parquet", ["sample_id"])["sample_id"].to_numpy(np.int64)
     if not len(ids):
         raise D2CError(f"subsets/{subset.name} holds no image: select again")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Ids = Sequence[int] | np.ndarray
-SAMPLES = {"datasets": "samples.parquet", "condensed": "subset.parquet"}
+SAMPLES = {"datasets": "samples.parquet", "subsets": "samples.parquet", "condensed": "subset.parquet"}
 
 
 class Images:

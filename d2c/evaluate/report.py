@@ -21,6 +21,7 @@ from d2c.evaluate.metrics import frechet_distance, kid, moments
 from d2c.evaluate.nearest import Closeness, closeness, nearest
 from d2c.evaluate.pairs import pairs_sheet
 from d2c.evaluate.warn import warnings_of
+from d2c.select.made import ids_in_dataset
 
 if TYPE_CHECKING:
     from d2c.evaluate.verb import EvaluateConfig
@@ -132,7 +133,17 @@ def _groups(
     build.progress.stage("features", len(drawn) + len(real) + (0 if whole else len(own)))
     every = group(real, labels)
     train = every if whole else group(own, train_labels)
-    return group(drawn, table["label"].to_numpy(np.int64)), every, train, np.isin(ids, train_ids)
+    return (
+        group(drawn, table["label"].to_numpy(np.int64)),
+        every,
+        train,
+        np.isin(ids, seen_in_training(subjects.trained_on)),
+    )
+
+
+def seen_in_training(trained_on: Artifact) -> NDArray[np.int64]:
+    """The data set's images that were trained on, or, where a strategy made the images, of which a part was."""
+    return labels_of(trained_on)[0] if trained_on.kind == "datasets" else ids_in_dataset(trained_on)
 
 
 def draw_like(

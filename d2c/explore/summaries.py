@@ -53,7 +53,11 @@ def _scorer(said: Any, recipe: Facts) -> str:
 
 
 def _subset(facts: Facts, recipe: Facts) -> list[str]:
-    return [count(facts.get("chosen"), "image") + " chosen" if facts.get("chosen") else "", strategy_of(recipe, facts)]
+    done = "made" if facts.get("made") else "chosen"
+    return [
+        count(facts.get("chosen"), "image") + f" {done}" if facts.get("chosen") else "",
+        strategy_of(recipe, facts),
+    ]
 
 
 def strategy_of(recipe: Facts, facts: Facts) -> str:

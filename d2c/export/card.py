@@ -15,6 +15,7 @@ from d2c.export.contents import CAPTION, Contents
 from d2c.export.reading import READING
 from d2c.export.verb import FORMATS, ExportConfig, target
 from d2c.licences import forbids_commercial
+from d2c.select.made import is_made
 from d2c.select.recipes import command, describe, flags
 from d2c.select.records import SCHEMA, block
 from d2c.verbs import VERBS
@@ -42,9 +43,7 @@ def card(contents: Contents, config: ExportConfig, reencoded: int) -> str:
         _head(contents) if config.format == "hf" else "",
         f"# {chosen.name}",
         _licences(contents),
-        f"{len(contents):,} images of {_many(len(contents.counts), 'class', 'classes')}, chosen with D2C "
-        "(diffusion dataset condensation, arXiv 2507.05914) by how hard a frozen diffusion model finds each to "
-        "denoise.",
+        _what(contents),
         _sheet(contents, config, reencoded),
         "## Read it",
         READING[config.format](target(config).name),
@@ -60,6 +59,20 @@ def card(contents: Contents, config: ExportConfig, reencoded: int) -> str:
         block(record(contents, config)),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _what(contents: Contents) -> str:
+    many = f"{len(contents):,} images of {_many(len(contents.counts), 'class', 'classes')}"
+    if is_made(contents.chosen):
+        return (
+            f"{many}, made with D2C by {_cell(str(contents.recipe.options.get('strategy', 'a strategy')))} and a "
+            "classifier trained on the data set: none of them came as it is. Their difficulty was not scored; rank is "
+            "their order within the class."
+        )
+    return (
+        f"{many}, chosen with D2C (diffusion dataset condensation, arXiv 2507.05914) by how hard a frozen diffusion "
+        "model finds each to denoise."
+    )
 
 
 def _licences(contents: Contents) -> str:

@@ -21,6 +21,7 @@ from d2c.errors import D2CError
 from d2c.export.names import distinct, safe
 from d2c.export.verb import FORMATS, ExportConfig
 from d2c.progress import Progress
+from d2c.select.made import holder_of
 from d2c.select.recipes import Recipe, recipe_of_set
 from d2c.select.records import CARD, MANIFEST
 
@@ -140,7 +141,7 @@ def contents_of(chosen: Artifact, config: ExportConfig) -> Contents:
 
 def _dataset(chosen: Artifact) -> Artifact | None:
     try:
-        return chosen.parent("datasets")
+        return holder_of(chosen)
     except D2CError:
         if chosen.kind == "condensed":
             return None

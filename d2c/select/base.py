@@ -52,6 +52,32 @@ class SelectConfig:
         "End of the measure that is kept (el2n, grand, forgetting, tdds)",
         choices=("hardest", "easiest"),
         advanced=True,
+        late=True,
+    )
+    factor: int = option(
+        2, "Patches along a side of a made image (rded)", minimum=1, maximum=16, advanced=True, late=True
+    )
+    pool: int = option(300, "Images of each class that are looked at (rded)", minimum=1, advanced=True, late=True)
+    crops: int = option(5, "Random crops of each of them (rded)", minimum=1, maximum=1000, advanced=True, late=True)
+    steps: int = option(
+        1000, "Steps by which the images are made (sre2l)", minimum=1, maximum=10**6, advanced=True, late=True
+    )
+    lr: float = option(
+        0.1, "Learning rate of pixels in −1 … 1 (sre2l)", minimum=1e-6, maximum=10, advanced=True, late=True
+    )
+    bn: float = option(0.01, "Weight of the batch-norm statistics (sre2l)", minimum=0, advanced=True, late=True)
+    mirror: bool = option(False, "Mirror half of what the classifier sees (sre2l)", advanced=True, late=True)
+    image_size: int = option(
+        0,
+        "Side of made images; 0 = the median side, at most 256 (rded, sre2l)",
+        unit="px",
+        minimum=0,
+        maximum=1024,
+        advanced=True,
+        late=True,
+    )
+    device: str = option(
+        "auto", "Where images are made: auto, cpu, cuda … (rded, sre2l)", identity=False, advanced=True, late=True
     )
     features: str = option(
         "",
@@ -142,10 +168,11 @@ Keys = Callable[[np.ndarray, SelectConfig], np.ndarray]  # of sample_id [N], all
 class Strategy:
     """A named rule and the options it reads beside the budget; the others do not change its result.
 
-    `needs` names what it reads beside difficulty: "features", or "measures:<name>"; what a whole configuration needs
-    says `needs_of`. A strategy that picks by rank and class size alone gives `spread`, which equals `pick` in every
-    class and costs no loop over them; one that takes the smallest of keys that depend on sample_id and seed alone gives
-    these as `keys`, to the same end. `auto` says whether its interval may be "auto".
+    `needs` names what it reads beside difficulty: "features", or "measures:<name>"; or "images", for one that makes
+    images of its own, which no table of scores can give; what a whole configuration needs says `needs_of`. A strategy
+    that picks by rank and class size alone gives `spread`, which equals `pick` in every class and costs no loop over
+    them; one that takes the smallest of keys that depend on sample_id and seed alone gives these as `keys`, to the same
+    end. `auto` says whether its interval may be "auto".
     """
 
     name: str
@@ -155,6 +182,11 @@ class Strategy:
     spread: SpreadOut | None = None
     keys: Keys | None = None
     auto: bool = False
+
+    @property
+    def makes(self) -> bool:
+        """Whether it makes images (`d2c.make`) instead of choosing some."""
+        return "images" in self.needs
 
     @property
     def summary(self) -> str:

@@ -18,7 +18,7 @@ from d2c.select import records
 from d2c.select.base import AUTO, SelectConfig
 from d2c.select.inputs import of_training, parents_of
 from d2c.select.links import Recipe, link_fields, read_link
-from d2c.select.registry import needs_of
+from d2c.select.registry import STRATEGIES, needs_of
 from d2c.select.verb import choice_of, relevant
 
 __all__ = ["Difference", "Recipe", "check", "command", "describe", "flags", "link", "link_fields", "read_link"]
@@ -125,6 +125,8 @@ def check(what: Recipe | Path | str, workspace: Workspace | Path | str | None = 
         return found
     try:
         config = configure(SelectConfig, None, recipe.options)
+        if STRATEGIES[config.strategy].makes:
+            return [*found, *_made_differ(recipe, listed, scores)]
         parents = parents_of(scores, config)
         here = choice_of(scores, config).sample_id if listed is not None else None
     except UsageError as wrong:  # an option or a strategy of another version
@@ -247,6 +249,14 @@ def _images_differ(listed: Sequence[str], dataset: Artifact, here: Any) -> list[
     if common == len(own) == len(listed):
         return [Difference("order", "the same images", "in another order")]
     return [Difference("images", f"{len(listed):,} images", f"{len(own):,}, of which {common:,} are the same")]
+
+
+def _made_differ(recipe: Recipe, listed: Sequence[str] | None, scores: Artifact) -> list[Difference]:
+    """Images that a strategy made cannot be chosen again: they are here, made by this very recipe, or they are not."""
+    made = scores.workspace.by_fingerprint("subsets", recipe.fingerprint)
+    if made is None:
+        return [Difference("images", describe(recipe), f"not made yet: {command(recipe, scores.name)}")]
+    return [] if listed is None else _images_differ(listed, made, made.table("subset.parquet")["sample_id"])
 
 
 def _origin(origin: Any) -> str:

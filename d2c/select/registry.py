@@ -20,7 +20,9 @@ from d2c.select.kcenter import kcenter
 from d2c.select.medium import medium, medium_spread
 from d2c.select.moderate import moderate
 from d2c.select.random import random, random_keys
+from d2c.select.rded import rded
 from d2c.select.semdedup import semdedup
+from d2c.select.sre2l import sre2l
 from d2c.select.tdds import tdds
 
 _STEPS = ("interval", "offset", "window")
@@ -47,6 +49,8 @@ STRATEGIES: dict[str, Strategy] = {
         Strategy("tdds", tdds, uses=("end",), needs=("measures:tdds",)),
         Strategy("file_size", file_size, uses=_STEPS, needs=("measures:file_bytes",)),
         Strategy("total_variation", total_variation, uses=_STEPS, needs=("measures:total_variation",)),
+        Strategy("rded", rded, uses=("factor", "pool", "crops", "image_size", "seed"), needs=("images",)),
+        Strategy("sre2l", sre2l, uses=("steps", "lr", "bn", "mirror", "image_size", "seed"), needs=("images",)),
     )
 }
 

@@ -23,6 +23,8 @@ _MAKERS = {
 
 def missing(strategy: str, need: str, dataset: str = "DATASET") -> str:
     """One line for a need that is not met: who needs what, and the command that makes it."""
+    if need == "images":
+        return f"{strategy} makes images of its own: make them with `d2c select SCORES --strategy {strategy}`"
     what, command = _MAKERS.get(need, (need.removeprefix("measures:"), "d2c score DATASET"))
     return f"{strategy} needs {what}: make them with `{command.replace('DATASET', dataset)}`"
 

@@ -37,7 +37,8 @@ def select(
 
     A strategy, or an automatic k, that needs features reads those of a map of the same data set, the newest or the one
     that `features` names; the map is then the subset's second parent. One that needs measures of a training reads those
-    of `d2c measure` likewise (`measures` names them). Raises D2CError where there is none.
+    of `d2c measure` likewise (`measures` names them). Raises D2CError where there is none. A strategy that makes images
+    (`rded`, `sre2l`) gives a subset that holds them: see `d2c.make.make`.
 
     Options that the strategy does not read are put back to their defaults, so that the same subset has
     the same fingerprint.
@@ -47,6 +48,11 @@ def select(
     ws = Workspace.at(workspace)
     scores = ws.resolve(parent, "scores")
     config = relevant(configure(SelectConfig, config, options))
+    if STRATEGIES[config.strategy].makes:
+        from d2c.make.verb import make
+
+        stem = f"{_dataset_stem(scores)}-{config.strategy}"
+        return make(scores, config, stem=stem, name=name, force=force, quiet=quiet)
     parents = parents_of(scores, config)
 
     def write(build: Build) -> None:
@@ -76,8 +82,10 @@ def choice_of(scores: Artifact, config: SelectConfig) -> Choice:
 def relevant(config: SelectConfig) -> SelectConfig:
     """The same choice with the options that its strategy does not read put back to their defaults."""
     strategy = STRATEGIES[config.strategy]
-    kept = {"strategy", "per_class", "pin", "exclude", *strategy.uses, *({"features"} & set(needs_of(config)))}
+    by_hand = set() if strategy.makes else {"pin", "exclude"}  # of images that are made, none can be pinned
+    kept = {"strategy", "per_class", *by_hand, *strategy.uses, *({"features"} & set(needs_of(config)))}
     kept |= {"measures"} if of_training(strategy.needs) else set()
+    kept |= {"device"} if strategy.makes else set()
     unread: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name not in kept}
     return dataclasses.replace(config, **unread)
 

@@ -14,10 +14,10 @@ from streamlit.testing.v1 import AppTest
 from d2c.artifacts import Artifact
 
 
-def tiles(test: AppTest) -> list[list[object]]:
-    """The tiles that the gallery was given: id, source, caption, title, chosen, dimmed, group."""
-    gallery = next(c.proto for c in test.get("bidi_component") if c.proto.component_name == "d2c_gallery")
-    found: list[list[object]] = json.loads(gallery.json)["tiles"]
+def tiles(test: AppTest, which: int = 0) -> list[list[object]]:
+    """The tiles that the first (or another) gallery was given: id, source, caption, title, chosen, dimmed, group."""
+    galleries = [c.proto for c in test.get("bidi_component") if c.proto.component_name == "d2c_gallery"]
+    found: list[list[object]] = json.loads(galleries[which].json)["tiles"]
     return found
 
 

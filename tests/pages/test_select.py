@@ -173,6 +173,8 @@ def test_with_a_map_every_strategy_chooses_and_is_kept(page: Page, new: Artifact
     made = map_(new.parent("datasets"), features="pixels", method="pca", neighbours=3, quiet=True)
     measure(new.parent("datasets"), epochs=3, seeds=1, early=1, window=3, gradients="last", device="cpu", quiet=True)
     for name, title in recipes.TITLES.items():
+        if STRATEGIES[name].makes:
+            continue
         test = page("select", strategy=title, per_class=2, k=2)
         assert len(ids(test)) == 4, name
     test = page("select", strategy=recipes.TITLES["kcenter"], per_class=2)

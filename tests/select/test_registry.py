@@ -17,7 +17,8 @@ from d2c.select.rows import TRAINED
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=5)
 SPREAD = [name for name, s in STRATEGIES.items() if s.spread is not None]
-NAMES = st.sampled_from(sorted(STRATEGIES))
+CHOOSE = {name: s for name, s in STRATEGIES.items() if not s.makes}  # the others make images: tests/make
+NAMES = st.sampled_from(sorted(CHOOSE))
 CONFIGS = st.builds(
     SelectConfig,
     strategy=NAMES,
@@ -44,7 +45,8 @@ def test_there_are_those_of_the_issue():
     by_rank = {"interval", "random", "easiest", "hardest", "medium", "ccs"}
     by_features = {"kcenter", "herding", "moderate", "gaussian", "d2", "semdedup", "interval_diverse"}
     by_training = {"el2n", "grand", "forgetting", "tdds"}
-    assert set(STRATEGIES) == by_rank | by_features | by_training | {"file_size", "total_variation"}
+    assert set(CHOOSE) == by_rank | by_features | by_training | {"file_size", "total_variation"}
+    assert set(STRATEGIES) - set(CHOOSE) == {"rded", "sre2l"}
     assert {name for name, s in STRATEGIES.items() if s.needs == ("features",)} == by_features
     assert {name for name, s in STRATEGIES.items() if s.needs == (f"measures:{name}",)} == by_training | {
         "total_variation"
@@ -128,7 +130,7 @@ def test_one_huge_class_among_tiny_ones_makes_no_huge_table(make_scores):
     assert len(choice.warnings) == 2
 
 
-@pytest.mark.parametrize("strategy", [name for name, s in STRATEGIES.items() if s.needs])
+@pytest.mark.parametrize("strategy", [name for name, s in CHOOSE.items() if s.needs])
 def test_what_a_strategy_needs_is_said_in_one_line(make_scores, strategy):
     (need,) = STRATEGIES[strategy].needs
     makers = {"features": "map DATASET", "measures:file_bytes": "ingest SOURCE"}
@@ -138,7 +140,14 @@ def test_what_a_strategy_needs_is_said_in_one_line(make_scores, strategy):
         choose(make_scores([5]), SelectConfig(strategy))
 
 
-@pytest.mark.parametrize("strategy", [name for name, s in STRATEGIES.items() if s.needs])
+@pytest.mark.parametrize("strategy", sorted(set(STRATEGIES) - set(CHOOSE)))
+def test_what_makes_images_chooses_none(make_scores, strategy):
+    said = f"^{strategy} makes images of its own: make them with `d2c select SCORES --strategy {strategy}`$"
+    with pytest.raises(D2CError, match=said):
+        choose(make_scores([5]), SelectConfig(strategy))
+
+
+@pytest.mark.parametrize("strategy", [name for name, s in CHOOSE.items() if s.needs])
 def test_needs_that_are_no_numbers_name_their_sample(make_scores, seen, strategy):
     scores = make_scores([5, 6])
     given_ = seen(scores)
