@@ -270,7 +270,7 @@ def _membership(atlas: Atlas, sample_id: int) -> list[tuple[str, str]]:
 
 
 def _part_of(subset: Artifact, sample_id: int) -> str:
-    """Whether an image is in a chosen set, and why; of a set whose images were made, which of these show parts of it."""
+    """Whether an image is in a chosen set, and why; of made images, which of them show parts of it."""
     table = state.table(subset, "subset.parquet")
     if SOURCES in table:
         parts = [str(i) for i, of in zip(table["sample_id"], table[SOURCES], strict=True) if sample_id in of]

@@ -28,7 +28,7 @@ from d2c.evaluate.images import shrink
 from d2c.make import rded, sre2l
 from d2c.make.verb import Plan, facts_of
 from d2c.select.made import CONFIDENCE, SOURCES, TABLE
-from d2c.select.ranking import round_robin
+from d2c.select.choice import round_robin
 
 PARTS = "parts"  # of the partial folder: a record for each part that is whole
 Row = dict[str, Any]  # label, rank, reason, sources, and of the image confidence and agrees

@@ -66,7 +66,7 @@ def test_one_end_or_the_other_is_chosen(
     assert ids(test) == [1, 2, 7, 8]
     easy = page("select", strategy=recipes.TITLES[strategy], per_class=2, end="Easiest")
     assert ids(easy) == [0, 5, 6, 11]
-    assert any(m.value.startswith(dynamics.EASIEST[strategy]) for m in easy.markdown)
+    assert any(c.value.startswith(dynamics.EASIEST[strategy]) for c in easy.caption)
 
 
 def test_of_several_trainings_the_newest_is_read_until_another_is_picked(

@@ -112,7 +112,7 @@ def test_a_lasso_narrows_map_and_pictures_and_a_chip_lets_go(page: Page, scores:
     far = ((90.0, 90.0), (91.0, 90.0), (91.0, 91.0))
     test = page("select", per_class=2, k=2, lasso=written(far))
     assert lit(test) == []
-    assert any("No chosen image is inside the lasso" in c.value for c in test.caption)
+    assert any("No image is inside all of this" in c.value for c in test.caption)
 
 
 def test_a_click_on_the_map_picks_the_image_and_it_is_ringed(page: Page, scores: Artifact) -> None:
