@@ -98,11 +98,11 @@ def following(
         every = showing.rows_of(choice, label, everything=True) if whole else of_class
         rows = choice_map.narrowed(made, scores, every) if whole else lit
         showing.pictures(dataset, choice, rows, marked=whole, picked=picked)
+        intervals.panel(scores, choice)
     with beside:
         choosing.spread(scores, choice, lit, label)
         details.panel(dataset, scores, choice, picked)
         choosing.class_table(scores, choice)
-    intervals.panel(scores, choice)
 
 
 choosing_live()
