@@ -94,6 +94,9 @@ def main() -> None:
         checkpoint, vae = weights(folder, given.size)
         data = d2c.ingest(source, workspace=folder / "workspace", store="reference", quiet=True)
         print(f"ingested in {data.record['wall_seconds']:.1f} s")
+        targets = folder / "classes.csv"  # the folders' names are numbers, and a scorer's classes are not guessed
+        names = data.json("classes.json")
+        targets.write_text("class,target\n" + "".join(f"{name},{i}\n" for i, name in enumerate(names)))
         rows = []
         for precision in given.precision:
             kept = (data.path.parent / ".latents").is_dir()
@@ -104,6 +107,7 @@ def main() -> None:
                     scorer=str(checkpoint),
                     path="sit",
                     autoencoder=str(vae),
+                    class_map=str(targets),
                     evaluations=given.evaluations,
                     precision=precision,
                     seed=seed,

@@ -98,7 +98,7 @@ def following(
         every = showing.rows_of(choice, label, everything=True) if whole else of_class
         rows = choice_map.narrowed(made, scores, every) if whole else lit
         showing.pictures(dataset, choice, rows, marked=whole, picked=picked)
-        intervals.panel(scores, choice)
+        intervals.panel(scores, choice, choosing.moved)
     with beside:
         choosing.spread(scores, choice, lit, label)
         details.panel(dataset, scores, choice, picked)

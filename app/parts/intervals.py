@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,11 @@ def work_out(seen: Ranking, config: SelectConfig, key: str) -> None:
         st.rerun()
 
 
-def panel(scores: Artifact, choice: Choice) -> None:
-    """Five small curves over k with the current k and the best, their values in words, and trained models beside."""
+def panel(scores: Artifact, choice: Choice, moved: Callable[[], None] | None = None) -> None:
+    """Five small curves over k with the current k and the best, their values in words, and trained models beside.
+
+    `moved` is called when a k was clicked, where the recipe's fields are not drawn with the curves.
+    """
     config = choice.config
     if not STRATEGIES[config.strategy].auto:
         return
@@ -123,7 +127,7 @@ def panel(scores: Artifact, choice: Choice) -> None:
             return
         curves = seen.proxy.curves(config.per_class, config.offset, config.window)
         group, judged = judging.judged(scores, seen, config, LIVE)
-        _draw(choice, curves, judged)
+        _draw(choice, curves, judged, moved)
         st.markdown(f":small[{values(curves, choice)}]")
         plain = (
             "" if config.strategy == "interval" else "The curves are of every k-th rank, without this rule's choice. "
@@ -156,7 +160,7 @@ def values(curves: Curves, choice: Choice) -> str:
     return f"{now} The rule would take **k = {curves.best:,}**, which {said(best)}."
 
 
-def _draw(choice: Choice, curves: Curves, judged: Agreement | None) -> None:
+def _draw(choice: Choice, curves: Curves, judged: Agreement | None, moved: Callable[[], None] | None) -> None:
     data = {
         "k": curves.k.tolist(),
         "now": choice.config.k,
@@ -172,6 +176,8 @@ def _draw(choice: Choice, curves: Curves, judged: Agreement | None) -> None:
 
     def tell() -> None:
         take(st.session_state["k_curves"].get("set"), st.session_state)
+        if moved is not None:
+            moved()
 
     _CURVES(key="k_curves", data=data, on_set_change=tell)
 

@@ -27,8 +27,8 @@ from d2c.evaluate.fitting import open_classifier
 from d2c.evaluate.images import shrink
 from d2c.make import rded, sre2l
 from d2c.make.verb import Plan, facts_of
-from d2c.select.made import CONFIDENCE, SOURCES, TABLE
 from d2c.select.choice import round_robin
+from d2c.select.made import CONFIDENCE, SOURCES, TABLE
 
 PARTS = "parts"  # of the partial folder: a record for each part that is whole
 Row = dict[str, Any]  # label, rank, reason, sources, and of the image confidence and agrees

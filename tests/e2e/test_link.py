@@ -87,6 +87,7 @@ def test_a_link_holds_the_view_and_the_recipe(
     act.settle(other)
     expect(other.get_by_text("The same 60 images as in the link.")).to_be_visible()
     expect(other.locator(".st-key-k").get_by_role("slider")).to_have_value("15")
+    expect(other.locator(".st-key-chosen button[data-id]")).to_have_count(len(ids))
     assert chosen(other) == ids  # of the class that is looked at
     expect(other.locator(".st-key-scores input")).to_have_value("mine")
     other.locator(".st-key-k").get_by_role("slider").press("ArrowLeft")
@@ -126,8 +127,6 @@ def test_curves_over_k_answer_to_mouse_and_keys(tab: Page, site: str, act: Simpl
     page.locator(".st-key-auto label").first.click()
     expect(page).to_have_url(re.compile(r"[?&]auto=true(&|$)"))
     expect(page.locator(".intervals .key.best")).to_contain_text("taken")
-    plot = page.locator(".intervals .plot").nth(1).bounding_box()
-    assert plot is not None
-    page.mouse.click(plot["x"] + 46, plot["y"] + 30)  # the first of all
+    page.locator(".intervals .plot").nth(1).click(position={"x": 46, "y": 30})  # the first of all
     expect(page.locator(".st-key-k").get_by_role("slider")).to_have_value("1")
     expect(page).not_to_have_url(re.compile("auto=true"))

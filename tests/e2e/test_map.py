@@ -51,7 +51,7 @@ def shown(page: Page) -> list[str]:
 def test_a_lasso_gathers_pictures_and_a_link_holds_them(opened: Page, browser: Browser, act: SimpleNamespace) -> None:
     page = opened
     expect(page.get_by_text(ALL)).to_be_visible()
-    canvas = page.locator(".plane canvas").element_handle()
+    canvas = page.locator(".plane canvas").first.element_handle()
     lasso(page, (0.3, 0.3), (0.6, 0.3), (0.6, 0.5), (0.3, 0.5), (0.3, 0.32))
     expect(page.locator(".st-key-chip_lasso")).to_be_visible()
     lit = bright(page).get_attribute("data-lit")
@@ -84,9 +84,9 @@ def test_by_keyboard_and_legend(opened: Page, act: SimpleNamespace) -> None:
     plane = page.locator(".plane")
     plane.focus()
     page.keyboard.press("?")
-    expect(page.locator(".keys")).to_be_visible()
+    expect(page.locator(".plane .keys")).to_be_visible()
     page.keyboard.press("Escape")
-    expect(page.locator(".keys")).to_be_hidden()
+    expect(page.locator(".plane .keys")).to_be_hidden()
     page.keyboard.press("b")
     expect(plane).to_have_attribute("data-tool", "box")
     start, end = places(page, (0.35, 0.3), (0.65, 0.6))
