@@ -26,6 +26,7 @@ RECIPE, FOLLOWS = "recipe", "chosen_live"  # fragments: the recipe with all that
 
 def recipe_fields(scores: Artifact) -> SelectConfig:
     """The fields of a choice, all of them in the URL; they begin with what suits the classes' sizes."""
+    _hold()
     sizes = np.diff(ranking.ranking(scores).starts)
     begin = SelectConfig()
     strategy = st.selectbox(
@@ -66,6 +67,17 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
             return config
         interval = _slider("Interval k", 1, most, begin.k, "k", help="Every k-th rank is taken")
     return dataclasses.replace(config, interval=interval)
+
+
+def _hold() -> None:
+    """Let the fields show what the session holds of them.
+
+    What a callback of the fragment within (undo, a click on a curve, the microscope) puts into the session reaches
+    fields that are drawn outside of it only when it is put there again before they are.
+    """
+    for name in ("strategy", "auto", "per_class", "k", "offset", "seed", "end", *LABELS):
+        if name in st.session_state:
+            st.session_state[name] = st.session_state[name]
 
 
 def follow() -> None:
