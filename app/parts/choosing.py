@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import streamlit as st
 
 from app import state
 from app.parts import dynamics, intervals, ranking, words
-from app.parts.bins import bins
+from app.parts.bins import bins, chosen_data
 from app.parts.microscope import usual_class
 from app.parts.recipes import LABELS, TITLES, more_fields
 from d2c.artifacts import Artifact, fingerprint_of
@@ -22,6 +23,7 @@ from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
 
 RECIPE, FOLLOWS = "recipe", "chosen_live"  # fragments: the recipe with all that follows, and what follows alone
+NUMBERS, RULE, CURVES = "chosen_numbers", "chosen_rule", "chosen_curves"  # and of that what is not brought (courier)
 
 
 def recipe_fields(scores: Artifact) -> SelectConfig:
@@ -69,11 +71,10 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
 
 
 def follow() -> None:
-    """For the fields of a recipe, when one changes: draw anew what follows from them, and not the fields.
+    """For the fields of a recipe, when one changes: draw anew what follows from them, and not the fields."""
+    from app.parts import following  # which draws what is here
 
-    An automatic k follows from the others, and its slider stands among them.
-    """
-    st.rerun(RECIPE if st.session_state.get("auto") else FOLLOWS)
+    following.follow()
 
 
 def moved() -> None:
@@ -146,30 +147,25 @@ def counts(scores: Artifact, choice: Choice) -> None:
     """How many are chosen, and how hard they are beside all."""
     chosen, all_of = len(choice), len(choice.ranking)
     mean = state.derived(scores, "mean", lambda: float(choice.ranking.difficulty.mean(dtype=np.float64)))
-    with st.container(horizontal=True, vertical_alignment="center", width="content", key="counts"):
-        st.badge(f"{chosen:,} of {all_of:,} chosen", icon=":material/check_circle:", color="blue")
-        classes = words.many(len(choice.ranking.views), "class", "classes")
-        hard = words.number(float(choice.difficulty.mean(dtype=np.float64)))
-        st.caption(
-            f"{words.percent(chosen / all_of)} of the images, {classes}; mean difficulty {hard}, "
-            f"of all {words.number(mean)}",
-            width="content",
-        )
+    classes = words.many(len(choice.ranking.views), "class", "classes")
+    hard = words.number(float(choice.difficulty.mean(dtype=np.float64)))
+    st.markdown(  # a badge and a caption in one, for each element takes its time
+        f":blue-badge[:material/check_circle: {chosen:,} of {all_of:,} chosen] &nbsp; :small[:gray["
+        f"{words.percent(chosen / all_of)} of the images, {classes}; mean difficulty {hard}, "
+        f"of all {words.number(mean)}]]",
+        width="content",
+    )
 
 
 def notes(choice: Choice) -> None:
     """What the recipe does, and what is not as asked: two lines whatever there is to say, so that nothing jumps."""
     said = [words.plain(line[:1].upper() + line[1:]) for line in choice.warnings]
     more = f", and {words.many(len(said) - 1, 'more like it', 'more like it')}" if len(said) > 1 else ""
-    with st.container(key="rule", gap=None):
-        st.caption(rule(choice))
-        st.caption(
-            f":orange[:material/warning:] {said[0]}{more}" if said else "&nbsp;",
-            help="\n".join(f"- {line}" for line in said) if more else None,
-        )
+    warned = f":orange[:material/warning:] {said[0]}{more}" if said else "&nbsp;"
+    st.caption(f"{rule(choice)}\n\n{warned}", help="\n".join(f"- {line}" for line in said) if more else None)
 
 
-def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None) -> None:
+def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None, made: int | None = None) -> None:
     """The histogram of chosen rows of the ranking over all, of one class or the whole."""
     found = ranking.bins(scores)
     who = "all classes" if label is None else state.classes(scores)[label]
@@ -179,8 +175,19 @@ def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None
         found.of_rows(rows),
         key="chosen_bins",
         title=f"Difficulty, {who}",
-        alt=f"Difficulty of {len(rows):,} chosen images over all, {who}",
+        alt=_alt(len(rows), who),
+        made=made,
     )
+
+
+def spread_data(scores: Artifact, rows: np.ndarray, label: int | None) -> dict[str, Any]:
+    """What of the histogram's data the chosen rows are."""
+    who = "all classes" if label is None else state.classes(scores)[label]
+    return chosen_data(ranking.bins(scores).of_rows(rows), _alt(len(rows), who))
+
+
+def _alt(many: int, who: str) -> str:
+    return f"Difficulty of {many:,} chosen images over all, {who}"
 
 
 def class_table(scores: Artifact, choice: Choice) -> None:
@@ -219,11 +226,16 @@ def class_table(scores: Artifact, choice: Choice) -> None:
         )
 
 
-def keep(scores: Artifact, choice: Choice) -> None:
-    """The button that makes an artifact of the choice, or where it is kept already."""
+def kept(scores: Artifact, choice: Choice) -> Artifact | None:
+    """The chosen set that this choice is kept as."""
     config = relevant(choice.asked)
     parents = [a.fingerprint for a in parents_of(scores, config)]
-    there = state.workspace().by_fingerprint("subsets", fingerprint_of(recipe_of(config), parents))
+    return state.workspace().by_fingerprint("subsets", fingerprint_of(recipe_of(config), parents))
+
+
+def keep(scores: Artifact, choice: Choice) -> None:
+    """The button that makes an artifact of the choice, or where it is kept already."""
+    config, there = relevant(choice.asked), kept(scores, choice)
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="keep_row"):
         if there is not None:
             st.caption(f"As {words.plain(there.name)}", width="content")
@@ -236,12 +248,12 @@ def keep(scores: Artifact, choice: Choice) -> None:
         )
     if pressed:
         try:
-            kept = select(scores, config, quiet=True)
+            made = select(scores, config, quiet=True)
         except D2CError as wrong:
             st.error(words.plain(str(wrong)), icon=":material/error:")
             return
-        state.look_at(kept)
-        st.toast(f"Kept as {words.plain(kept.name)}", icon=":material/bookmark_added:")
+        state.look_at(made)
+        st.toast(f"Kept as {words.plain(made.name)}", icon=":material/bookmark_added:")
         st.rerun()
 
 

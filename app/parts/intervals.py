@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from d2c.select.trained import Agreement
 HERE = Path(__file__).parent
 LIVE = 5e8  # products (`Proxy.cost`) up to which curves follow the sliders: some tenths of a second
 EACH = 0.4e-9  # s a product, on two cores
-_FOUND = "_k_found"
+_FOUND, _DRAWN = "_k_found", "_k_curves_drawn"
 LONGEST = 120.0  # s that a page may work at a press of a button
 #: Curve, what it is called, how it is written, and which way is better.
 SHOWN = (
@@ -103,9 +104,12 @@ def work_out(seen: Ranking, config: SelectConfig, key: str) -> None:
         st.rerun()
 
 
-def panel(scores: Artifact, choice: Choice) -> None:
-    """Five small curves over k with the current k and the best, their values in words, and trained models beside."""
-    config = choice.config
+def panel(scores: Artifact, choice: Choice, moved: Callable[[], None] | None = None) -> None:
+    """Five small curves over k with the current k and the best, their values in words, and trained models beside.
+
+    `moved` is called when a k was clicked, where the recipe's fields are not drawn with this.
+    """
+    config, st.session_state[_DRAWN] = choice.config, False
     if not STRATEGIES[config.strategy].auto:
         return
     with st.expander("What each k would keep", icon=":material/monitoring:", expanded=True, key="intervals"):
@@ -123,7 +127,8 @@ def panel(scores: Artifact, choice: Choice) -> None:
             return
         curves = seen.proxy.curves(config.per_class, config.offset, config.window)
         group, judged = judging.judged(scores, seen, config, LIVE)
-        _draw(choice, curves, judged)
+        st.session_state[_DRAWN] = True
+        _draw(choice, curves, judged, moved)
         st.markdown(f":small[{values(curves, choice)}]")
         plain = (
             "" if config.strategy == "interval" else "The curves are of every k-th rank, without this rule's choice. "
@@ -134,6 +139,11 @@ def panel(scores: Artifact, choice: Choice) -> None:
             "The distance falls with the budget: compare k at one budget only."
         )
         judging.checked(group, judged)
+
+
+def drawn() -> bool:
+    """Whether the panel shows curves, which mark the k."""
+    return bool(st.session_state.get(_DRAWN))
 
 
 def values(curves: Curves, choice: Choice) -> str:
@@ -156,7 +166,7 @@ def values(curves: Curves, choice: Choice) -> str:
     return f"{now} The rule would take **k = {curves.best:,}**, which {said(best)}."
 
 
-def _draw(choice: Choice, curves: Curves, judged: Agreement | None) -> None:
+def _draw(choice: Choice, curves: Curves, judged: Agreement | None, moved: Callable[[], None] | None) -> None:
     data = {
         "k": curves.k.tolist(),
         "now": choice.config.k,
@@ -172,6 +182,8 @@ def _draw(choice: Choice, curves: Curves, judged: Agreement | None) -> None:
 
     def tell() -> None:
         take(st.session_state["k_curves"].get("set"), st.session_state)
+        if moved is not None:
+            moved()
 
     _CURVES(key="k_curves", data=data, on_set_change=tell)
 

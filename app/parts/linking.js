@@ -7,11 +7,15 @@ export default function (component) {
   const root = component.parentElement.querySelector(".link")
   if (!root || !component.data) return undefined
   if (!root.firstChild) build(root)
-  root.own = component.data.own
+  attend(component.data, (data) => take(root, data))
+  return undefined
+}
+
+function take(root, data) {
+  root.own = data.own
   address(root.own)
   root.querySelector("button").title = `Copies the address of this view and recipe (${root.own.recipe})`
   root.querySelector("input").hidden = true
-  return undefined
 }
 
 // Replaced, not pushed: Back leaves the page, not the last move of a slider.

@@ -36,11 +36,32 @@ def ids(test: AppTest) -> list[object]:
 
 
 def move(test: AppTest, key: str, value: object) -> AppTest:
-    """Move a slider of the recipe. What follows is drawn alone, which here leaves the rest out: then all of it."""
+    """Move a slider of the recipe. What follows is drawn alone, which here leaves the rest out: then all of it.
+
+    Where the courier brings it, it is what all of the page then shows.
+    """
     test.slider(key=key).set_value(value).run()
     assert not test.exception
-    assert ids(test)  # the pictures are among what follows
-    return test.run()
+    brought = given(test, "d2c_courier")["news"]
+    if not brought:
+        assert ids(test)  # the pictures are among what follows
+    test.run()
+    assert not given(test, "d2c_courier")["news"]
+    shown = {"chosen": "d2c_gallery", "chosen_bins": "d2c_bins", "microscope": "d2c_microscope", "link": "d2c_link"}
+    assert {*brought} in ({*()}, {*shown}, {*shown, "choice_map"})
+    for part, fields in brought.items():
+        there = given(test, shown.get(part, "d2c_canvas"))
+        assert there["follows"][0] == part
+        assert fields == {name: there[name] for name in fields}
+    return test
+
+
+def given(test: AppTest, name: str) -> dict[str, Any]:
+    """What the first of our components of a name was given."""
+    found: dict[str, Any] = json.loads(
+        next(c.proto for c in test.get("bidi_component") if c.proto.component_name == name).json
+    )
+    return found
 
 
 def lit(test: AppTest) -> list[int]:
@@ -61,7 +82,33 @@ def test_moving_k_changes_counts_and_pictures_at_once(page: Page, scores: Artifa
     assert [t[2] for t in tiles(test)] == ["0", "2", "4"] * 2
     move(test, "per_class", 2)
     assert ids(test) == [0, 2, 6, 8]
+    move(test, "per_class", 1)
+    move(test, "per_class", 2)
     assert any("4 of 12 chosen" in m.value for m in test.markdown)
+
+
+def test_a_number_that_moves_draws_two_lines_and_brings_the_rest(page: Page, scores: Artifact) -> None:
+    test = page("select", per_class=2, k=1)
+    for k in (2, 3):  # with the first, undo is there
+        test.slider(key="k").set_value(k).run()
+    assert not test.exception
+    assert {c.proto.component_name for c in test.get("bidi_component")} == {"d2c_courier"}
+    brought = given(test, "d2c_courier")["news"]
+    assert [tile[0] for tile in brought["chosen"]["tiles"]] == [0, 3, 6, 9]
+    assert brought["microscope"]["set"] == {"k": 3, "offset": 0, "per_class": 2}
+    assert sum(brought["chosen_bins"]["chosen"]) == 4
+    assert brought["link"]["own"]["recipe"]
+    assert (len(test.markdown), len(test.caption), len(test.button)) == (1, 1, 0)
+
+
+def test_with_an_image_looked_at_all_that_follows_is_drawn(page: Page, scores: Artifact) -> None:
+    test = page("select", per_class=2, k=1, image=3)
+    for k in (2, 3):
+        test.slider(key="k").set_value(k).run()
+    assert not given(test, "d2c_courier")["news"]
+    assert ids(test) == [0, 3, 6, 9]
+    said = {row["name"]: row["value"] for table in test.table for row in table.value.to_dict("records")}
+    assert said["Chosen"].startswith("Yes")
 
 
 def test_the_table_of_classes_is_made_when_it_is_opened(page: Page, scores: Artifact) -> None:
