@@ -14,6 +14,7 @@ from app.parts import dynamics, intervals, ranking, words
 from app.parts.bins import bins, chosen_data
 from app.parts.microscope import usual_class
 from app.parts.recipes import LABELS, TITLES, more_fields
+from app.parts.saying import line
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import recipe_of
 from d2c.errors import D2CError
@@ -22,8 +23,8 @@ from d2c.select.base import AUTO
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
 
-RECIPE, FOLLOWS = "recipe", "chosen_live"  # fragments: the recipe with all that follows, and what follows alone
-NUMBERS, RULE, CURVES = "chosen_numbers", "chosen_rule", "chosen_curves"  # and of that what is not brought (courier)
+#: Fragments: the recipe with all that follows, what follows alone, of that the curves over k, and each slider.
+RECIPE, FOLLOWS, CURVES, FIELD = "recipe", "chosen_live", "chosen_curves", "field_"
 
 
 def recipe_fields(scores: Artifact) -> SelectConfig:
@@ -71,10 +72,11 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
 
 
 def follow() -> None:
-    """For the fields of a recipe, when one changes: draw anew what follows from them, and not the fields."""
-    from app.parts import following  # which draws what is here
+    """For the fields of a recipe, when one changes: draw anew what follows from them, and not the fields.
 
-    following.follow()
+    An automatic k follows from the others, and its slider stands among them.
+    """
+    st.rerun(RECIPE if st.session_state.get("auto") else FOLLOWS)
 
 
 def moved() -> None:
@@ -143,26 +145,24 @@ def rule(choice: Choice) -> str:
     return f"{said} {m:,} of about {size:,} images of each class."
 
 
-def counts(scores: Artifact, choice: Choice) -> None:
+def counts(scores: Artifact, choice: Choice) -> list[dict[str, str]]:
     """How many are chosen, and how hard they are beside all."""
     chosen, all_of = len(choice), len(choice.ranking)
     mean = state.derived(scores, "mean", lambda: float(choice.ranking.difficulty.mean(dtype=np.float64)))
     classes = words.many(len(choice.ranking.views), "class", "classes")
     hard = words.number(float(choice.difficulty.mean(dtype=np.float64)))
-    st.markdown(  # a badge and a caption in one, for each element takes its time
-        f":blue-badge[:material/check_circle: {chosen:,} of {all_of:,} chosen] &nbsp; :small[:gray["
-        f"{words.percent(chosen / all_of)} of the images, {classes}; mean difficulty {hard}, "
-        f"of all {words.number(mean)}]]",
-        width="content",
-    )
+    share, whole = words.percent(chosen / all_of), words.number(mean)
+    numbers = f"{share} of the images, {classes}; mean difficulty {hard}, of all {whole}"
+    return [line(numbers, badge=f"{chosen:,} of {all_of:,} chosen")]
 
 
-def notes(choice: Choice) -> None:
+def notes(choice: Choice) -> list[dict[str, str]]:
     """What the recipe does, and what is not as asked: two lines whatever there is to say, so that nothing jumps."""
-    said = [words.plain(line[:1].upper() + line[1:]) for line in choice.warnings]
+    said = [told[:1].upper() + told[1:] for told in choice.warnings]
+    if not said:
+        return [line(rule(choice)), line("")]
     more = f", and {words.many(len(said) - 1, 'more like it', 'more like it')}" if len(said) > 1 else ""
-    warned = f":orange[:material/warning:] {said[0]}{more}" if said else "&nbsp;"
-    st.caption(f"{rule(choice)}\n\n{warned}", help="\n".join(f"- {line}" for line in said) if more else None)
+    return [line(rule(choice)), line(said[0] + more, icon="warning", help="\n".join(said) if more else "")]
 
 
 def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None, made: int | None = None) -> None:
@@ -264,8 +264,30 @@ def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | N
     if low >= high:
         return low
     value = min(max(begin, low), high)
-    asked = st.slider(label, low, high, value=value, key=key, bind="query-params", help=help, on_change=follow)
-    return int(asked)
+    _field(label, low, high, value, key, help)
+    return int(st.session_state[key])
+
+
+def _field(label: str, low: int, high: int, value: int, key: str, help: str | None) -> None:
+    """The slider, in a fragment of its own: when it moves, that is all that Streamlit draws."""
+    from app.parts import following  # which draws what is here
+
+    @st.fragment(key=FIELD + key)
+    def field() -> None:
+        st.slider(
+            label,
+            low,
+            high,
+            value=value,
+            key=key,
+            bind="query-params",
+            help=help,
+            on_change=following.moved,
+            args=(key,),
+        )
+        following.bring(key)
+
+    field()
 
 
 def ordinal(n: int) -> str:

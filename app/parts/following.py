@@ -1,8 +1,8 @@
 """What a recipe chooses: counts, microscope, map, pictures and details; and how little is drawn when a number moves.
 
 Drawn whole, that is some forty elements, each of which costs Streamlit's own part of the browser a ms or more. A slider
-that moves mostly changes what our own parts show and two lines of text. So what was drawn is remembered, and where
-all else stays as it is, only those lines and the courier run.
+that moves mostly changes what our own parts show. So what was drawn is remembered, and where all else stays as it is,
+only the slider is drawn anew, with the courier that brings our parts what is new.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from app.parts import (
     showing,
     undo,
 )
+from app.parts.saying import said, said_data
 from d2c.artifacts import Artifact
 from d2c.select import STRATEGIES, Choice, SelectConfig
 from d2c.select.registry import needs_of
 
-_DRAWN, _WHOLE = "_follows_drawn", "_follows_whole"
+_DRAWN, _NEWS = "_follows_drawn", "_follows_news"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,17 +62,16 @@ def following(given: Given) -> None:
     if choice is None:
         return
     of_class, lit, rows = _rows(given, choice)
-    st.session_state[_WHOLE] = True
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         with st.container(width="content", key="counts"):
-            _numbers(given)
+            said(choosing.counts(scores, choice), key="said_counts", made=now)
         linking.link_bar(scores, choice, now)
         choosing.keep(scores, choice)
     scope, plan = st.columns([1.15, 1], gap="medium")
     with scope:
         microscope.microscope(choice, label, choosing.limits(choice), on_change=choosing.moved, made=now)
         with st.container(key="rule", gap=None):
-            _rule(given)
+            said(choosing.notes(choice), key="said_rule", made=now)
     with plan:
         if made is None:
             choice_map.offer(dataset)
@@ -87,54 +87,45 @@ def following(given: Given) -> None:
         choosing.spread(scores, choice, lit, label, now)
         details.panel(dataset, scores, choice, picked)
         choosing.class_table(scores, choice)
-    st.session_state[_WHOLE] = False
     st.session_state[_DRAWN] = given, _around(given, choice)
 
 
-def follow() -> None:
-    """For the numbers of a recipe, when one changes: draw anew what follows from it, and no more than that.
+def moved(key: str) -> None:
+    """When a slider of the recipe does: see to it that what follows is drawn anew, and no more than that.
 
-    An automatic k follows from the others, and its slider stands among them.
+    Where our own parts show all that is new, Streamlit's next run is of the slider's fragment alone, which brings it.
     """
+    st.session_state[_NEWS] = None
     if st.session_state.get("auto"):
-        st.rerun(choosing.RECIPE)
+        choosing.follow()
     drawn: tuple[Given, Hashable] | None = st.session_state.get(_DRAWN)
-    if drawn is not None and drawn[1] is not None:
-        given, around = drawn
-        config = editing.as_held(choosing.as_it_stands(given.drawn))
-        undo.remember(given.scores.fingerprint, config)
-        choice = None if _waits(config) else recipes.choice_of(given.scores, config)
-        if choice is not None and _around(given, choice) == around:
-            st.rerun([choosing.NUMBERS, choosing.RULE, *[choosing.CURVES] * intervals.drawn()])
-    st.rerun(choosing.FOLLOWS)
-
-
-@st.fragment(key=choosing.NUMBERS)
-def _numbers(given: Given) -> None:
-    choice = _choice(given)
-    if choice is not None:
-        choosing.counts(given.scores, choice)
-
-
-@st.fragment(key=choosing.RULE)
-def _rule(given: Given) -> None:
-    choice = _choice(given)
-    if choice is None:
+    if drawn is None or drawn[1] is None:
+        choosing.follow()
         return
-    choosing.notes(choice)
-    # Also when it brings nothing, so that the element has its place.
-    courier.bring({} if st.session_state.get(_WHOLE) else _news(given, choice), key="courier")
+    given, around = drawn
+    config = editing.as_held(choosing.as_it_stands(given.drawn))
+    undo.remember(given.scores.fingerprint, config)
+    choice = None if _waits(config) else recipes.choice_of(given.scores, config)
+    if choice is None or _around(given, choice) != around:
+        choosing.follow()
+        return
+    st.session_state[_NEWS] = given, choice
+    if intervals.drawn():
+        st.rerun([choosing.FIELD + key, choosing.CURVES])
+
+
+def bring(key: str) -> None:
+    """Below a slider: hand our parts what is new since it moved. It is there in any case, so that it has its place."""
+    news: tuple[Given, Choice] | None = st.session_state.get(_NEWS)
+    courier.bring(_news(*news) if news is not None else {}, key=f"courier_{key}")
+    st.session_state[_NEWS] = None
 
 
 @st.fragment(key=choosing.CURVES)
 def _curves(given: Given) -> None:
-    choice = _choice(given)
+    choice = recipes.choice_of(given.scores, editing.as_held(choosing.as_it_stands(given.drawn)))
     if choice is not None:
         intervals.panel(given.scores, choice, choosing.moved)
-
-
-def _choice(given: Given) -> Choice | None:
-    return recipes.choice_of(given.scores, editing.as_held(choosing.as_it_stands(given.drawn)))
 
 
 def _rows(given: Given, choice: Choice) -> tuple[Any, Any, Any]:
@@ -152,7 +143,9 @@ def _news(given: Given, choice: Choice) -> courier.News:
     _, lit, rows = _rows(given, choice)
     view = microscope.shown_class(choice, given.label)
     news: courier.News = {
+        "said_counts": said_data(choosing.counts(given.scores, choice)),
         "chosen_bins": choosing.spread_data(given.scores, lit, given.label),
+        "said_rule": said_data(choosing.notes(choice)),
         "microscope": microscope.picks_data(choice, view),
         "link": linking.link_data(given.scores, choice),
         "chosen": showing.tiles_data(given.dataset, choice, rows, marked=given.whole),

@@ -129,15 +129,15 @@ def link_bar(scores: Artifact, choice: Choice, made: int | None = None) -> None:
     The browser writes it: an address that the server sends would be another step of the browser's Back at every
     move of a slider. `made` says when the recipe was, where the courier brings others (`link_data`).
     """
-    _LINK(key="link", data={**link_data(scores, choice), "follows": follows("link", made)})
+    own = link_data(scores, choice)
+    beside = {name: value for name, value in st.query_params.to_dict().items() if name not in own["own"]}
+    _LINK(key="link", data={**own, "beside": beside, "follows": follows("link", made)})
 
 
 def link_data(scores: Artifact, choice: Choice) -> dict[str, Any]:
-    """What the address says of the recipe, and what else it holds."""
+    """What of the address the recipe is, but for what the fields say there themselves."""
     said = link_fields(_recipe(scores, choice.asked))
-    own = {name: value for name, value in said.items() if name not in EDITS}
-    beside = {name: value for name, value in st.query_params.to_dict().items() if name not in own}
-    return {"own": own, "beside": beside}
+    return {"own": {name: value for name, value in said.items() if name not in EDITS}}
 
 
 def _recipe(scores: Artifact, config: SelectConfig) -> Recipe:
