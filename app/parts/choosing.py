@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -274,18 +275,10 @@ def _field(label: str, low: int, high: int, value: int, key: str, help: str | No
 
     @st.fragment(key=FIELD + key)
     def field() -> None:
-        st.slider(
-            label,
-            low,
-            high,
-            value=value,
-            key=key,
-            bind="query-params",
-            help=help,
-            on_change=following.moved,
-            args=(key,),
-        )
-        following.bring(key)
+        went = functools.partial(following.moved, key)
+        with st.container(gap=None):  # what brings is not seen, nor is a gap before it
+            st.slider(label, low, high, value=value, key=key, bind="query-params", help=help, on_change=went)
+            following.bring(key)
 
     field()
 
