@@ -87,6 +87,7 @@ def test_a_link_holds_the_view_and_the_recipe(
     act.settle(other)
     expect(other.get_by_text("The same 60 images as in the link.")).to_be_visible()
     expect(other.locator(".st-key-k").get_by_role("slider")).to_have_value("15")
+    expect(other.locator(".st-key-chosen button[data-id]")).to_have_count(len(ids))
     assert chosen(other) == ids  # of the class that is looked at
     expect(other.locator(".st-key-scores input")).to_have_value("mine")
     other.locator(".st-key-k").get_by_role("slider").press("ArrowLeft")
