@@ -11,23 +11,16 @@ from app.parts import (
     cards,
     choice_map,
     choosing,
-    details,
-    editing,
     exporting,
-    intervals,
+    following,
     jobs,
     linking,
-    microscope,
-    recipes,
     scorers,
-    showing,
     words,
 )
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
-from d2c.artifacts import Artifact
 from d2c.explore.summaries import summary_of
-from d2c.select import SelectConfig
 
 page_header("select")
 linking.arrived()
@@ -63,46 +56,7 @@ def choosing_live() -> None:
         )
         made = choice_map.map_box(dataset, config)
     with right:
-        following(scores, dataset, made, config, label, everything)
-
-
-@st.fragment(key=choosing.FOLLOWS)
-def following(
-    scores: Artifact, dataset: Artifact, made: Artifact | None, drawn: SelectConfig, label: int | None, whole: bool
-) -> None:
-    """What the recipe chooses: counts, microscope, map, pictures and details. `whole`: what is not chosen, too."""
-    config = editing.edited(scores, choosing.as_it_stands(drawn))
-    choice, picked = recipes.choice_of(scores, config), state.picked_image()
-    linking.notice(scores, config, choice)
-    if choice is None:
-        return
-    of_class = showing.rows_of(choice, label)
-    lit = choice_map.narrowed(made, scores, of_class)
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        choosing.counts(scores, choice)
-        linking.link_bar(scores, choice)
-        choosing.keep(scores, choice)
-    scope, plan = st.columns([1.15, 1], gap="medium")
-    with scope:
-        microscope.microscope(choice, label, choosing.limits(choice), on_change=choosing.moved)
-        choosing.notes(choice)
-    with plan:
-        if made is None:
-            choice_map.offer(dataset)
-        else:
-            choice_map.chart(made, dataset, scores, lit, picked)
-            choice_map.bar(dataset, len(lit), len(of_class), label)
-    grid, beside = st.columns([2.7, 1], gap="medium")
-    with grid:
-        editing.toolbar(choice, editing.selected(), choosing.moved)
-        every = showing.rows_of(choice, label, everything=True) if whole else of_class
-        rows = choice_map.narrowed(made, scores, every) if whole else lit
-        showing.pictures(dataset, choice, rows, marked=whole, picked=picked)
-        intervals.panel(scores, choice, choosing.moved)
-    with beside:
-        choosing.spread(scores, choice, lit, label)
-        details.panel(dataset, scores, choice, picked)
-        choosing.class_table(scores, choice)
+        following.following(following.Given(scores, dataset, made, config, label, everything))
 
 
 choosing_live()

@@ -3,11 +3,15 @@
 const HELD = new WeakMap()
 
 export default function (component) {
-  const root = component.parentElement.querySelector(".bins")
-  if (!root || !component.data) return
+  if (component.data) attend(component.data, (data) => draw(component.parentElement, data))
+}
+
+function draw(parent, data) {
+  const root = parent.querySelector(".bins")
+  if (!root) return
   let held = HELD.get(root)
   if (!held) HELD.set(root, (held = build(root)))
-  take(held, component.data)
+  take(held, data)
 }
 
 function build(root) {

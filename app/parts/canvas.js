@@ -19,7 +19,7 @@ export default function (component) {
   let map = MAPS.get(root)
   if (!map) MAPS.set(root, (map = open(root)))
   map.tell = (did) => component.setTriggerValue("did", did)
-  update(map, component.data)
+  attend(component.data, (data) => update(map, data))
   return () => { map.drawer.close(); map.over?.close(); map.watcher.disconnect(); MAPS.delete(root) }
 }
 

@@ -14,9 +14,10 @@ from typing import Any
 import streamlit as st
 
 from app.parts.charts import CLASSES
+from app.parts.courier import follows
 
 HERE = Path(__file__).parent
-ROOMS = ("canvas_points.js", "canvas_draw.js", "canvas_gestures.js", "canvas_legend.js", "canvas.js")
+ROOMS = ("courier.js", "canvas_points.js", "canvas_draw.js", "canvas_gestures.js", "canvas_legend.js", "canvas.js")
 #: Cividis, the sequential scale of .streamlit/config.toml.
 CIVIDIS = (
     "#00224E",
@@ -58,6 +59,7 @@ def canvas(
     height: int = 560,
     legend: bool = True,
     on_did: Callable[[dict[str, Any]], None],
+    made: int | None = None,
 ) -> None:
     """Draw a map whose columns lie at addresses (`app.map_routes`); what does not change is not fetched again.
 
@@ -70,10 +72,10 @@ def canvas(
 
     `on_did` is called, before the page is drawn anew, with what was done: {"shapes": polygons} (an empty list
     lets go), {"row": the point clicked}, {"only": labels}, {"among": a part of the chosen sets}, or {"plain": True}
-    from a browser without WebGL2.
+    from a browser without WebGL2. `made` says when the data were, of a map that the courier brings other lit rows
+    (`lit_data`).
     """
     data = {
-        "label": label,
         "points": points,
         "thumb": thumb,
         "colour": colour,
@@ -83,7 +85,8 @@ def canvas(
         "sets": list(sets),
         "among": among,
         "mask": mask if lit is None else None,
-        "lit": None if lit is None else [lit[0], base64.b64encode(lit[1]).decode()],
+        **lit_data(label, lit),
+        "follows": follows(key, made),
         "only": list(only),
         "shapes": [[list(corner) for corner in shape] for shape in shapes],
         "picked": picked,
@@ -99,3 +102,8 @@ def canvas(
             on_did(dict(did))
 
     _CANVAS(key=key, data=data, on_did_change=tell)
+
+
+def lit_data(label: str, lit: tuple[str, bytes] | None) -> dict[str, Any]:
+    """What of the data the lit rows are."""
+    return {"label": label, "lit": None if lit is None else [lit[0], base64.b64encode(lit[1]).decode()]}

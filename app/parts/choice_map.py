@@ -7,6 +7,7 @@ way to the server; a lasso stands in the URL as it does on Explore.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -15,6 +16,7 @@ from app import columns, map_routes, state
 from app.parts import atlas, forms, jobs, ranking, scorers, words
 from app.parts.atlas import COLOURS, Atlas
 from app.parts.canvas import canvas
+from app.parts.canvas import lit_data as canvas_lit
 from app.parts.charts import CLASSES
 from app.places import thumb
 from d2c.artifacts import Artifact
@@ -24,7 +26,7 @@ from d2c.explore.view import View
 from d2c.select import STRATEGIES, SelectConfig
 
 HIGH = 316  # px of the map
-_KEY = "choice_map"
+KEY = "choice_map"
 _HUE = "map_colour"
 
 
@@ -48,7 +50,9 @@ def narrowed(made: Artifact | None, scores: Artifact, positions: np.ndarray) -> 
     return np.asarray(positions[(rows >= 0) & held[rows]])
 
 
-def chart(made: Artifact, dataset: Artifact, scores: Artifact, lit: np.ndarray, picked: int | None) -> None:
+def chart(
+    made: Artifact, dataset: Artifact, scores: Artifact, lit: np.ndarray, picked: int | None, now: int | None = None
+) -> None:
     """The map with the rows of the ranking that are looked at lit and all others dimmed."""
     colour, shapes = str(st.session_state.get(_HUE) or _hue(dataset)), atlas.shapes()
     if st.session_state.get(atlas.PLAIN):
@@ -58,22 +62,38 @@ def chart(made: Artifact, dataset: Artifact, scores: Artifact, lit: np.ndarray, 
         st.caption("What is chosen is not lit here: that needs WebGL2.")
         return
     points = columns.points(made)
-    rows = _places(made, scores)[lit]
-    written = gaps(np.sort(rows[rows >= 0]))
     canvas(
-        key=_KEY,
-        label=f"Map of {len(points):,} images, {len(lit):,} chosen ones lit, coloured by {COLOURS[colour].lower()}",
+        key=KEY,
+        label=_label(len(points), len(lit), colour),
         points=map_routes.points_at(made),
         thumb=thumb(dataset, 0).replace("/0.webp", "/{id}.webp"),
         colour=colour,
         level=map_routes.levels_at(made, scores) if colour == "difficulty" else None,
-        lit=(hashlib.blake2b(written, digest_size=6).hexdigest(), written),
+        lit=_lit(made, scores, lit),
         shapes=shapes,
         picked=-1 if picked is None else int(points.rows_of([picked])[0]),
         height=HIGH,
         legend=False,
         on_did=lambda what: atlas.did(what, Atlas(made, dataset, scores, None, colour, View())),
+        made=now,
     )
+
+
+def lit_data(made: Artifact, dataset: Artifact, scores: Artifact, lit: np.ndarray) -> dict[str, Any]:
+    """What of the map's data the lit rows are."""
+    colour = str(st.session_state.get(_HUE) or _hue(dataset))
+    return canvas_lit(_label(len(columns.points(made)), len(lit), colour), _lit(made, scores, lit))
+
+
+def _label(many: int, lit: int, colour: str) -> str:
+    return f"Map of {many:,} images, {lit:,} chosen ones lit, coloured by {COLOURS[colour].lower()}"
+
+
+def _lit(made: Artifact, scores: Artifact, lit: np.ndarray) -> tuple[str, bytes]:
+    """Rows of the ranking as the map takes them: a name for them, and its own rows."""
+    rows = _places(made, scores)[lit]
+    written = gaps(np.sort(rows[rows >= 0]))
+    return hashlib.blake2b(written, digest_size=6).hexdigest(), written
 
 
 def bar(dataset: Artifact, shown: int, of: int, label: int | None) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,9 +12,10 @@ import streamlit as st
 
 from app import state
 from app.parts import dynamics, intervals, ranking, words
-from app.parts.bins import bins
+from app.parts.bins import bins, chosen_data
 from app.parts.microscope import usual_class
 from app.parts.recipes import LABELS, TITLES, more_fields
+from app.parts.saying import line
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import recipe_of
 from d2c.errors import D2CError
@@ -21,7 +24,8 @@ from d2c.select.base import AUTO
 from d2c.select.inputs import parents_of
 from d2c.select.verb import relevant
 
-RECIPE, FOLLOWS = "recipe", "chosen_live"  # fragments: the recipe with all that follows, and what follows alone
+#: Fragments: the recipe with all that follows, what follows alone, of that the curves over k, and each slider.
+RECIPE, FOLLOWS, CURVES, FIELD = "recipe", "chosen_live", "chosen_curves", "field_"
 
 
 def recipe_fields(scores: Artifact) -> SelectConfig:
@@ -154,34 +158,27 @@ def rule(choice: Choice) -> str:
     return f"{said} {m:,} of about {size:,} images of each class."
 
 
-def counts(scores: Artifact, choice: Choice) -> None:
+def counts(scores: Artifact, choice: Choice) -> list[dict[str, str]]:
     """How many are chosen, and how hard they are beside all."""
     chosen, all_of = len(choice), len(choice.ranking)
     mean = state.derived(scores, "mean", lambda: float(choice.ranking.difficulty.mean(dtype=np.float64)))
-    with st.container(horizontal=True, vertical_alignment="center", width="content", key="counts"):
-        st.badge(f"{chosen:,} of {all_of:,} chosen", icon=":material/check_circle:", color="blue")
-        classes = words.many(len(choice.ranking.views), "class", "classes")
-        hard = words.number(float(choice.difficulty.mean(dtype=np.float64)))
-        st.caption(
-            f"{words.percent(chosen / all_of)} of the images, {classes}; mean difficulty {hard}, "
-            f"of all {words.number(mean)}",
-            width="content",
-        )
+    classes = words.many(len(choice.ranking.views), "class", "classes")
+    hard = words.number(float(choice.difficulty.mean(dtype=np.float64)))
+    share, whole = words.percent(chosen / all_of), words.number(mean)
+    numbers = f"{share} of the images, {classes}; mean difficulty {hard}, of all {whole}"
+    return [line(numbers, badge=f"{chosen:,} of {all_of:,} chosen")]
 
 
-def notes(choice: Choice) -> None:
+def notes(choice: Choice) -> list[dict[str, str]]:
     """What the recipe does, and what is not as asked: two lines whatever there is to say, so that nothing jumps."""
-    said = [words.plain(line[:1].upper() + line[1:]) for line in choice.warnings]
+    said = [told[:1].upper() + told[1:] for told in choice.warnings]
+    if not said:
+        return [line(rule(choice)), line("")]
     more = f", and {words.many(len(said) - 1, 'more like it', 'more like it')}" if len(said) > 1 else ""
-    with st.container(key="rule", gap=None):
-        st.caption(rule(choice))
-        st.caption(
-            f":orange[:material/warning:] {said[0]}{more}" if said else "&nbsp;",
-            help="\n".join(f"- {line}" for line in said) if more else None,
-        )
+    return [line(rule(choice)), line(said[0] + more, icon="warning", help="\n".join(said) if more else "")]
 
 
-def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None) -> None:
+def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None, made: int | None = None) -> None:
     """The histogram of chosen rows of the ranking over all, of one class or the whole."""
     found = ranking.bins(scores)
     who = "all classes" if label is None else state.classes(scores)[label]
@@ -191,8 +188,19 @@ def spread(scores: Artifact, choice: Choice, rows: np.ndarray, label: int | None
         found.of_rows(rows),
         key="chosen_bins",
         title=f"Difficulty, {who}",
-        alt=f"Difficulty of {len(rows):,} chosen images over all, {who}",
+        alt=_alt(len(rows), who),
+        made=made,
     )
+
+
+def spread_data(scores: Artifact, rows: np.ndarray, label: int | None) -> dict[str, Any]:
+    """What of the histogram's data the chosen rows are."""
+    who = "all classes" if label is None else state.classes(scores)[label]
+    return chosen_data(ranking.bins(scores).of_rows(rows), _alt(len(rows), who))
+
+
+def _alt(many: int, who: str) -> str:
+    return f"Difficulty of {many:,} chosen images over all, {who}"
 
 
 def class_table(scores: Artifact, choice: Choice) -> None:
@@ -231,11 +239,16 @@ def class_table(scores: Artifact, choice: Choice) -> None:
         )
 
 
-def keep(scores: Artifact, choice: Choice) -> None:
-    """The button that makes an artifact of the choice, or where it is kept already."""
+def kept(scores: Artifact, choice: Choice) -> Artifact | None:
+    """The chosen set that this choice is kept as."""
     config = relevant(choice.asked)
     parents = [a.fingerprint for a in parents_of(scores, config)]
-    there = state.workspace().by_fingerprint("subsets", fingerprint_of(recipe_of(config), parents))
+    return state.workspace().by_fingerprint("subsets", fingerprint_of(recipe_of(config), parents))
+
+
+def keep(scores: Artifact, choice: Choice) -> None:
+    """The button that makes an artifact of the choice, or where it is kept already."""
+    config, there = relevant(choice.asked), kept(scores, choice)
     with st.container(horizontal=True, vertical_alignment="center", width="content", key="keep_row"):
         if there is not None:
             st.caption(f"As {words.plain(there.name)}", width="content")
@@ -248,12 +261,12 @@ def keep(scores: Artifact, choice: Choice) -> None:
         )
     if pressed:
         try:
-            kept = select(scores, config, quiet=True)
+            made = select(scores, config, quiet=True)
         except D2CError as wrong:
             st.error(words.plain(str(wrong)), icon=":material/error:")
             return
-        state.look_at(kept)
-        st.toast(f"Kept as {words.plain(kept.name)}", icon=":material/bookmark_added:")
+        state.look_at(made)
+        st.toast(f"Kept as {words.plain(made.name)}", icon=":material/bookmark_added:")
         st.rerun()
 
 
@@ -264,8 +277,22 @@ def _slider(label: str, low: int, high: int, begin: int, key: str, help: str | N
     if low >= high:
         return low
     value = min(max(begin, low), high)
-    asked = st.slider(label, low, high, value=value, key=key, bind="query-params", help=help, on_change=follow)
-    return int(asked)
+    _field(label, low, high, value, key, help)
+    return int(st.session_state[key])
+
+
+def _field(label: str, low: int, high: int, value: int, key: str, help: str | None) -> None:
+    """The slider, in a fragment of its own: when it moves, that is all that Streamlit draws."""
+    from app.parts import following  # which draws what is here
+
+    @st.fragment(key=FIELD + key)
+    def field() -> None:
+        went = functools.partial(following.moved, key)
+        with st.container(gap=None):  # what brings is not seen, nor is a gap before it
+            st.slider(label, low, high, value=value, key=key, bind="query-params", help=help, on_change=went)
+            following.bring(key)
+
+    field()
 
 
 def ordinal(n: int) -> str:

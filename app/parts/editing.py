@@ -45,6 +45,12 @@ def edited(scores: Artifact, config: SelectConfig) -> SelectConfig:
     return config
 
 
+def as_held(config: SelectConfig) -> SelectConfig:
+    """The recipe with the edits that `edited` last found."""
+    pin, exclude = st.session_state.get(_HELD, ("", ""))
+    return dataclasses.replace(config, pin=pin, exclude=exclude)
+
+
 def put(pin: str, exclude: str) -> None:
     """Make these the edits, in the URL and in the session; in a callback, so that the whole page knows."""
     st.session_state[_HELD] = pin, exclude

@@ -20,9 +20,12 @@ const KEYS = [
 ]
 
 export default function (component) {
-  const { data, parentElement, setTriggerValue } = component
+  if (component.data) attend(component.data, (data) => draw(component, data))
+}
+
+function draw({ parentElement, setTriggerValue }, data) {
   const root = parentElement.querySelector(".gallery")
-  if (!root || !data) return
+  if (!root) return
   const me = (root.d2c ??= { pool: new Map(), selection: { ids: [], base: [], anchor: null }, sent: 0, timer: 0 })
   const many = data.selected !== null, began = performance.now()
 

@@ -10,13 +10,16 @@ from typing import Any
 
 import streamlit as st
 
+from app.parts.courier import follows
+
 HERE = Path(__file__).parent
+ROOMS = ("courier.js", "gallery_pictures.js", "gallery_rule.js", "gallery.js")
 MOST = 2000  # ids of a selection
 _GALLERY = st.components.v2.component(
     "d2c_gallery",
     html="<div class='gallery' role='listbox'></div><div class='keys' role='note' aria-label='Keys' hidden></div>",
     css=(HERE / "gallery.css").read_text(),
-    js="\n".join((HERE / room).read_text() for room in ("gallery_pictures.js", "gallery_rule.js", "gallery.js")),
+    js="\n".join((HERE / room).read_text() for room in ROOMS),
 )
 
 
@@ -54,6 +57,7 @@ def gallery(
     selected: Sequence[int] | None = None,
     on_select: Callable[[list[int]], None] | None = None,
     on_edit: Callable[[str, list[int]], None] | None = None,
+    made: int | None = None,
 ) -> int | None:
     """Draw the tiles and return the id that was just picked by click or Enter, or None.
 
@@ -66,6 +70,7 @@ def gallery(
     With `selected`, the ids that are selected now, many can be: by Ctrl- or Shift-click, or by key (`?` shows the
     keys). `on_select` takes the new ids; `on_edit` what is to be done, "pin" or "exclude", with the selected ids, or
     with the one in focus. The ids may be of tiles that are not drawn.
+    `made` says when the tiles were, of a gallery that the courier brings others (`tiles_data`).
     """
     heard = f"_{key}_heard"  # when what the page knows of the selection was sent
     data = {
@@ -73,7 +78,8 @@ def gallery(
         "size": size,
         "picked": picked,
         "fit": fit,
-        "tiles": [_FIELDS(tile) for tile in tiles],
+        **tiles_data(tiles),
+        "follows": follows(key, made),
         "selected": None if selected is None else list(selected),
         "heard": st.session_state.get(heard, 0),
     }
@@ -101,6 +107,11 @@ def gallery(
         on_edit_change=lambda: take("edit"),
     )
     return None if result.picked is None else int(result.picked)
+
+
+def tiles_data(tiles: Sequence[Tile]) -> dict[str, Any]:
+    """What tiles are in a gallery's data."""
+    return {"tiles": [_FIELDS(tile) for tile in tiles]}
 
 
 def _ids(sent: Any) -> list[int]:

@@ -22,7 +22,7 @@ from d2c.select.trained import Agreement
 HERE = Path(__file__).parent
 LIVE = 5e8  # products (`Proxy.cost`) up to which curves follow the sliders: some tenths of a second
 EACH = 0.4e-9  # s a product, on two cores
-_FOUND = "_k_found"
+_DRAWN = "_k_curves_drawn"
 LONGEST = 120.0  # s that a page may work at a press of a button
 #: Curve, what it is called, how it is written, and which way is better.
 SHOWN = (
@@ -46,29 +46,20 @@ def switch(strategy: str) -> bool:
         "Auto k",
         key="auto",
         bind="query-params",
-        on_change=_leave,
         help="Let features of the images say which k keeps most of each class. Nothing is trained: it is a proxy",
     )
 
 
-def _leave() -> None:
-    """When the switch is turned off, k goes on from where it came to."""
-    found = st.session_state.pop(_FOUND, None)
-    if not st.session_state["auto"] and found is not None:
-        st.session_state["k"] = found
-
-
 def found_slider(scores: Artifact, config: SelectConfig, most: int) -> None:
-    """Where an automatic k came to, in place of the slider of k: not in the URL, and not to be moved."""
+    """The slider of k, where an automatic k came to: it cannot be moved, and goes on from there once it can."""
     seen = _seen_or_none(scores, config)
     if seen is None or not ready(seen, config):
         return
-    k = seen.proxy.settled(config).k
-    st.session_state[_FOUND] = min(k, most)
-    st.session_state["k_found"] = k
-    most = max(most, k)
+    k = min(seen.proxy.settled(config).k, most)
+    st.session_state["k"] = k
     if most > 1:
-        st.slider("Interval k, found", 1, most, key="k_found", disabled=True, help="By the rule below the curves")
+        note = "Found: the best by the rule below the curves"
+        st.slider("Interval k", 1, most, key="k", bind="query-params", disabled=True, help=note)
 
 
 def seeing(scores: Artifact, made: Artifact) -> Ranking:
@@ -107,9 +98,9 @@ def work_out(seen: Ranking, config: SelectConfig, key: str) -> None:
 def panel(scores: Artifact, choice: Choice, moved: Callable[[], None] | None = None) -> None:
     """Five small curves over k with the current k and the best, their values in words, and trained models beside.
 
-    `moved` is called when a k was clicked, where the recipe's fields are not drawn with the curves.
+    `moved` is called when a k was clicked, where the recipe's fields are not drawn with this.
     """
-    config = choice.config
+    config, st.session_state[_DRAWN] = choice.config, False
     if not STRATEGIES[config.strategy].auto:
         return
     with st.expander("What each k would keep", icon=":material/monitoring:", expanded=True, key="intervals"):
@@ -127,6 +118,7 @@ def panel(scores: Artifact, choice: Choice, moved: Callable[[], None] | None = N
             return
         curves = seen.proxy.curves(config.per_class, config.offset, config.window)
         group, judged = judging.judged(scores, seen, config, LIVE)
+        st.session_state[_DRAWN] = True
         _draw(choice, curves, judged, moved)
         st.markdown(f":small[{values(curves, choice)}]")
         plain = (
@@ -138,6 +130,11 @@ def panel(scores: Artifact, choice: Choice, moved: Callable[[], None] | None = N
             "The distance falls with the budget: compare k at one budget only."
         )
         judging.checked(group, judged)
+
+
+def drawn() -> bool:
+    """Whether the panel shows curves, which mark the k."""
+    return bool(st.session_state.get(_DRAWN))
 
 
 def values(curves: Curves, choice: Choice) -> str:

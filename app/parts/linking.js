@@ -7,17 +7,21 @@ export default function (component) {
   const root = component.parentElement.querySelector(".link")
   if (!root || !component.data) return undefined
   if (!root.firstChild) build(root)
-  root.own = component.data.own
-  address(root.own)
-  root.querySelector("button").title = `Copies the address of this view and recipe (${root.own.recipe})`
-  root.querySelector("input").hidden = true
+  attend(component.data, (data) => take(root, data))
   return undefined
+}
+
+function take(root, data) {
+  root.own = data.own
+  address(root.own)
+  root.querySelector("button").title = `Copies the address of this view${root.own.recipe ? ` and recipe (${root.own.recipe})` : ""}`
+  root.querySelector("input").hidden = true
 }
 
 // Replaced, not pushed: Back leaves the page, not the last move of a slider.
 function address(own) {
   const url = new URL(window.location.href)
-  for (const [name, value] of Object.entries(own)) url.searchParams.set(name, value)
+  for (const [name, value] of Object.entries(own)) value ? url.searchParams.set(name, value) : url.searchParams.delete(name)
   if (url.href !== window.location.href) window.history.replaceState(window.history.state, "", url)
   return url.href
 }

@@ -13,6 +13,7 @@ import streamlit as st
 
 from app import state
 from app.parts import recipes, words
+from app.parts.courier import SCRIPT, follows
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import configure, recipe_of
 from d2c.errors import D2CError, UsageError
@@ -28,7 +29,7 @@ _LINK = st.components.v2.component(
     "d2c_link",
     html="<section class='link'></section>",
     css=(HERE / "linking.css").read_text(),
-    js=(HERE / "linking.js").read_text(),
+    js=SCRIPT + (HERE / "linking.js").read_text(),
 )
 #: What helps, by the part that differs; the first word of it decides.
 HELP = {
@@ -112,21 +113,37 @@ def notice(scores: Artifact | None = None, config: SelectConfig | None = None, c
     st.warning("\n".join(["**Not the images of the link.** What differs:", *lines]), icon=":material/link_off:")
 
 
+def told() -> bool:
+    """Whether `notice` still has something to say."""
+    return st.session_state.get(_ARRIVED) is not None
+
+
 def helps(difference: Difference) -> str:
     """What to do about a difference, in a sentence."""
     return HELP.get(difference.part.split()[0].rstrip(","), "")
 
 
-def link_bar(scores: Artifact, choice: Choice) -> None:
+def link_bar(scores: Artifact, choice: Choice, made: int | None = None) -> None:
     """Hold the recipe in the address, beside what the fields say there, and offer to copy the whole.
 
     The browser writes it: an address that the server sends would be another step of the browser's Back at every
-    move of a slider.
+    move of a slider. `made` says when the recipe was, where the courier brings others (`link_data`).
     """
+    own = link_data(scores, choice)
+    beside = {name: value for name, value in st.query_params.to_dict().items() if name not in own["own"]}
+    _LINK(key="link", data={**own, "beside": beside, "follows": follows("link", made)})
+
+
+def no_link() -> None:
+    """Take a recipe out of the address where the page shows none: it would be that of something else."""
+    said: dict[str, str] = dict.fromkeys(("recipe", "scored", "scorer", "data", "with"), "")
+    _LINK(key="link", data={"own": said, "beside": {}, "follows": follows("link", None)})
+
+
+def link_data(scores: Artifact, choice: Choice) -> dict[str, Any]:
+    """What of the address the recipe is, but for what the fields say there themselves."""
     said = link_fields(_recipe(scores, choice.asked))
-    own = {name: value for name, value in said.items() if name not in EDITS}
-    beside = {name: value for name, value in st.query_params.to_dict().items() if name not in own}
-    _LINK(key="link", data={"own": own, "beside": beside})
+    return {"own": {name: value for name, value in said.items() if name not in EDITS}}
 
 
 def _recipe(scores: Artifact, config: SelectConfig) -> Recipe:

@@ -13,7 +13,7 @@ export default function (component) {
   let scope = SCOPES.get(root)
   if (!scope) SCOPES.set(root, (scope = build(root)))
   scope.send = (set) => component.setTriggerValue("set", set)
-  take(scope, component.data)
+  attend(component.data, (data) => take(scope, data))
   return () => { scope.watcher.disconnect(); SCOPES.delete(root) }
 }
 

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from app.parts.courier import follows
 from d2c.select import Choice, ClassView
 
 HERE = Path(__file__).parent
-ROOMS = ("microscope_rule.js", "microscope.js")
+ROOMS = ("courier.js", "microscope_rule.js", "microscope.js")
 MOST = 500  # points of the curve; of a larger class so many, evenly over its ranks
 FIELDS = ("k", "offset", "per_class")
 Limits = dict[str, tuple[int, int]]
@@ -31,38 +32,48 @@ def microscope(
     *,
     key: str = "microscope",
     on_change: Callable[[], None] | None = None,
+    made: int | None = None,
 ) -> None:
     """Draw the class looked at, or one of usual size when all are.
 
     Under the interval rule its handles and sliders move ticks, bars and counts in the browser alone; when one is
     let go, the fields of the recipe (`k`, `offset`, `per_class` in the session, each within `limits`) take the
     values, and `on_change` is called. Another strategy's picks stand still.
+    `made` says when the data were, where the courier brings others (`picks_data`).
     """
     view = shown_class(choice, label)
-    config = choice.config
     title = choice.ranking.name(view.label)
     sizes, classes = np.unique(choice.ranking.sizes, return_counts=True)
-    live = config.strategy == "interval"
     data = {
         "name": f"{view.label}",
         "title": title if label is not None else f"{title}, a class of usual size",
         "n": len(view),
         "curve": curve(view),
-        "live": live,
-        "ranks": [] if live else np.sort(choice.ranks[choice.label == view.label]).tolist(),
-        "window": config.window if live else 0,
-        "set": {"k": config.k, "offset": config.offset, "per_class": config.per_class},
+        **picks_data(choice, view),
         "limits": {name: list(limits[name]) for name in FIELDS},
         "sizes": list(zip(sizes.tolist(), classes.tolist(), strict=True)),
-        "total": len(choice),
+        "follows": follows(key, made),
     }
 
     def tell() -> None:
-        take(st.session_state[key].get("set"), limits, st.session_state, config.k)
+        take(st.session_state[key].get("set"), limits, st.session_state, choice.config.k)
         if on_change is not None:
             on_change()
 
     _SCOPE(key=key, data=data, on_set_change=tell)
+
+
+def picks_data(choice: Choice, view: ClassView) -> dict[str, Any]:
+    """What of the data the picks in a class are."""
+    config = choice.config
+    live = config.strategy == "interval"
+    return {
+        "live": live,
+        "ranks": [] if live else np.sort(choice.ranks[choice.label == view.label]).tolist(),
+        "window": config.window if live else 0,
+        "set": {"k": config.k, "offset": config.offset, "per_class": config.per_class},
+        "total": len(choice),
+    }
 
 
 def take(asked: dict[str, Any] | None, limits: Limits, session: Any, now: int | None = None) -> None:

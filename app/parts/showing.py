@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
 from app import state
 from app.parts import editing, words
 from app.parts.gallery import Tile, gallery
+from app.parts.gallery import tiles_data as gallery_tiles
 from app.places import thumb
 from d2c.artifacts import Artifact
 from d2c.select import Choice
@@ -16,7 +20,42 @@ TILES = 120  # pictures on a page, at most
 HIGH = 620  # px; longer galleries scroll, so that what follows stays in reach
 
 
-def pictures(dataset: Artifact, choice: Choice, rows: np.ndarray, *, marked: bool, picked: int | None) -> None:
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """A page of rows of the ranking: all `rows` in their order, which `part` is on the page, and how many pages."""
+
+    rows: np.ndarray
+    order: str
+    part: slice
+    pages: int
+
+    @property
+    def scrolls(self) -> bool:
+        """Whether the page is so long that it scrolls by itself."""
+        return len(self.rows[self.part]) > 60
+
+
+def page_of(choice: Choice, rows: np.ndarray, *, marked: bool) -> Shown:
+    """The page that is looked at, of rows that ascend, in the order that the switch in the toolbar says."""
+    order = str(st.session_state.get("order") or "class")
+    size = page_size(choice.config.per_class, whole=not marked and order == "class")
+    pages = -(-len(rows) // size)
+    here = _page(pages) if pages else 1
+    return Shown(ordered(choice, rows, order), order, slice((here - 1) * size, here * size), pages)
+
+
+def tiles_data(dataset: Artifact, choice: Choice, rows: np.ndarray, *, marked: bool) -> dict[str, Any]:
+    """What of the gallery's data the page's tiles are."""
+    return gallery_tiles(_tiles(dataset, choice, page_of(choice, rows, marked=marked), marked))
+
+
+def _tiles(dataset: Artifact, choice: Choice, page: Shown, marked: bool) -> list[Tile]:
+    return tiles_of(dataset, choice, page.rows, page.part, marked=marked, heads=page.order == "class")
+
+
+def pictures(
+    dataset: Artifact, choice: Choice, rows: np.ndarray, *, marked: bool, picked: int | None, made: int | None = None
+) -> None:
     """One page of these rows of the ranking, which ascend, in the order that the switch above says.
 
     `marked`: those that are not chosen are among them, dimmed; the chosen carry a tick.
@@ -24,33 +63,27 @@ def pictures(dataset: Artifact, choice: Choice, rows: np.ndarray, *, marked: boo
     if not len(rows):
         st.caption("No image is inside all of this. Take a filter away, or draw round some points.")
         return
-    order = str(st.session_state.get("order") or "class")  # the switch is in the toolbar
-    rows = ordered(choice, rows, order)
-    size = page_size(choice.config.per_class, whole=not marked and order == "class")
-    pages = -(-len(rows) // size)
-    here = _page(pages)
-    tiles = tiles_of(
-        dataset, choice, rows, slice((here - 1) * size, here * size), marked=marked, heads=order == "class"
-    )
-    with st.container(height=HIGH if len(tiles) > 60 else "content", border=False):
+    page = page_of(choice, rows, marked=marked)
+    with st.container(height=HIGH if page.scrolls else "content", border=False):
         gallery(
-            tiles,
+            _tiles(dataset, choice, page, marked),
             key="chosen",
-            label=f"{'All' if marked else 'Chosen'} images {editing.ORDERS[order].lower()}",
+            label=f"{'All' if marked else 'Chosen'} images {editing.ORDERS[page.order].lower()}",
             size=62 if int(choice.ranking.sizes.max()) < 1000 else 80,
             picked=picked,
             on_pick=state.pick_image,
             selected=editing.selected(),
             on_select=editing.select,
             on_edit=editing.take_edit,
+            made=made,
         )
     st.caption(
         "Below each image stands its rank within its class (0 is the easiest), and its difficulty. "
         "Shift- or Ctrl-click selects; ? shows the keys."
     )
-    if pages > 1:
+    if page.pages > 1:
         with st.container(horizontal_alignment="center"):
-            st.pagination(pages, key="chosen_page", bind="query-params")
+            st.pagination(page.pages, key="chosen_page", bind="query-params")
 
 
 def rows_of(choice: Choice, label: int | None, *, everything: bool = False) -> np.ndarray:

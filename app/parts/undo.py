@@ -72,13 +72,18 @@ def restore(config: SelectConfig, session: Any) -> None:
         session["map"] = config.features
 
 
+def ways() -> tuple[bool, bool]:
+    """Whether there is a way back, and one forth."""
+    history: History | None = st.session_state.get(_SESSION)
+    return (history.at > 0, history.at < len(history.past) - 1) if history is not None else (False, False)
+
+
 def buttons(moved: Callable[[], None] | None = None) -> None:
     """Undo and redo, by button and by key. `moved` is called once the recipe is back, to draw its fields anew."""
-    history: History | None = st.session_state.get(_SESSION)
-    at, last = (history.at, len(history.past) - 1) if history is not None else (0, 0)
+    back, forth = ways()
     for key, by, name, keys, there in (
-        ("undo", -1, "Undo", "Ctrl+Z", at > 0),
-        ("redo", 1, "Redo", "Ctrl+Shift+Z", at < last),
+        ("undo", -1, "Undo", "Ctrl+Z", back),
+        ("redo", 1, "Redo", "Ctrl+Shift+Z", forth),
     ):
         st.button(
             f":material/{key}:",

@@ -13,7 +13,7 @@ from d2c.artifacts import Artifact, Build, produce
 from d2c.data import ingest
 from d2c.explore.map import map_
 from d2c.select import SelectConfig
-from tests.pages.reading import captions, said, tiles
+from tests.pages.reading import said, tiles
 
 Page = Callable[..., AppTest]
 
@@ -145,7 +145,8 @@ def test_what_cannot_be_meant_is_said_and_left_out(page: Page, scores: Artifact)
     test = page("select", per_class=2, k=2, pin="3", exclude="3")
     assert "pinned and excluded" in test.warning[0].value.replace("\\", "")
     test = page("select", per_class=2, k=2, pin="99")
-    assert "1 pinned or excluded image is not in the scores: 99" in captions(test)
+    told = " ".join(c.proto.json for c in test.get("bidi_component") if c.proto.component_name == "d2c_said")
+    assert "1 pinned or excluded image is not in the scores: 99" in told
 
 
 def test_orders(page: Page, scores: Artifact) -> None:

@@ -35,12 +35,38 @@ def ids(test: AppTest) -> list[object]:
     return [tile[0] for tile in tiles(test)]
 
 
+def news(test: AppTest) -> dict[str, Any]:
+    """What the couriers below the sliders brought."""
+    drawn = [c.proto for c in test.get("bidi_component") if c.proto.component_name == "d2c_courier"]
+    return {name: fields for one in drawn for name, fields in json.loads(one.json)["news"].items()}
+
+
 def move(test: AppTest, key: str, value: object) -> AppTest:
-    """Move a slider of the recipe. What follows is drawn alone, which here leaves the rest out: then all of it."""
+    """Move a slider of the recipe, then draw all of it: here a rerun of what follows leaves the rest out.
+
+    What a courier brings is what the page then shows.
+    """
     test.slider(key=key).set_value(value).run()
     assert not test.exception
+    brought = news(test)
     assert ids(test)  # the pictures are among what follows
-    return test.run()
+    test.run()
+    assert not news(test)
+    there = {data["follows"][0]: data for data in ours(test) if data.get("follows")}
+    assert set(brought) in (set(), set(there))
+    for part, fields in brought.items():
+        assert fields == {name: there[part][name] for name in fields}
+    return test
+
+
+def ours(test: AppTest) -> list[dict[str, Any]]:
+    """What our components were given."""
+    return [json.loads(c.proto.json) for c in test.get("bidi_component")]
+
+
+def lines(test: AppTest) -> list[dict[str, str]]:
+    """The lines that say what the recipe comes to."""
+    return [line for data in ours(test) for line in data.get("lines", [])]
 
 
 def lit(test: AppTest) -> list[int]:
@@ -61,7 +87,36 @@ def test_moving_k_changes_counts_and_pictures_at_once(page: Page, scores: Artifa
     assert [t[2] for t in tiles(test)] == ["0", "2", "4"] * 2
     move(test, "per_class", 2)
     assert ids(test) == [0, 2, 6, 8]
-    assert any("4 of 12 chosen" in m.value for m in test.markdown)
+    assert any(line.get("badge") == "4 of 12 chosen" for line in lines(test))
+
+
+def test_a_slider_that_moves_brings_what_follows(page: Page, scores: Artifact) -> None:
+    test = page("select", per_class=2, k=4)
+    test.slider(key="k").set_value(3).run()
+    assert not news(test.run())  # with the first, undo is there: all that follows is drawn
+    test.slider(key="k").set_value(2).run()
+    assert not test.exception
+    brought = news(test)
+    assert [tile[0] for tile in brought["chosen"]["tiles"]] == [0, 2, 6, 8]
+    assert brought["microscope"]["set"] == {"k": 2, "offset": 0, "per_class": 2}
+    assert sum(brought["chosen_bins"]["chosen"]) == 4
+    assert brought["said_rule"]["lines"][0]["text"].startswith("Every 2nd image")
+    move(test, "k", 1)
+    assert not news(test)
+
+
+@pytest.mark.parametrize("query", [{"image": 3}, {"by_class": True}])
+def test_where_more_than_our_parts_would_be_new_all_that_follows_is_drawn(
+    page: Page, scores: Artifact, query: dict[str, Any]
+) -> None:
+    test = page("select", per_class=2, k=1, **query)
+    test.session_state["by_class"] = "by_class" in query
+    test.run()
+    for k in (2, 3, 1):
+        test.slider(key="k").set_value(k).run()
+        assert not news(test)
+        assert len(ids(test)) == 4
+        test.run()
 
 
 def test_the_table_of_classes_is_made_when_it_is_opened(page: Page, scores: Artifact) -> None:
@@ -142,7 +197,7 @@ def test_the_whole_recipe_is_in_the_link(page: Page, scores: Artifact) -> None:
 
 def test_a_lowered_interval_is_said(page: Page, scores: Artifact) -> None:
     test = page("select", per_class=3, k=20)
-    assert any("K lowered to 2 in 2 classes: dark, light" in c.value.replace("\\", "") for c in test.caption)
+    assert any("K lowered to 2 in 2 classes: dark, light" in line["text"] for line in lines(test))
 
 
 def test_of_one_class_the_others_are_dimmed(page: Page, scores: Artifact) -> None:
@@ -162,7 +217,7 @@ def test_without_a_map_a_strategy_says_so_and_leads_there(page: Page, scores: Ar
     test = page("select", strategy=recipes.TITLES["kcenter"], per_class=2)
     (said,) = [i.value.replace("\\", "") for i in test.info]
     assert said == "Kcenter needs features of the images: make them with `d2c map shades`"
-    assert not test.get("bidi_component")
+    assert {c.proto.component_name for c in test.get("bidi_component")} <= {"d2c_courier"}
     test.button(key="no_features_go").click().run()
     assert not test.exception
     test = page("select", strategy=recipes.TITLES["total_variation"], per_class=2)  # scores of an older version
