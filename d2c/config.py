@@ -112,7 +112,8 @@ def _kind_of(hint: Any) -> tuple[type, tuple[str, ...]]:
 def configure(cls: type[C], config: C | None, options: Mapping[str, Any], *, flags: bool = False) -> C:
     """Join a configuration and loose keyword options into one checked configuration.
 
-    With `flags` errors name a flag of the command, `--per-class`, instead of the option, `per_class`. Raises UsageError for an unknown option, a wrong type, or a value outside its limits.
+    With `flags` errors name a flag of the command, `--per-class`, instead of the option, `per_class`.
+    Raises UsageError for an unknown option, a wrong type, or a value outside its limits.
     """
     known = {o.name: o for o in options_of(cls)}
     for name in options:
