@@ -123,7 +123,13 @@ def configure(cls: type[C], config: C | None, options: Mapping[str, Any], *, fla
     for name, spec in known.items():
         if spec.type is float and type(values[name]) is int:
             values[name] = float(values[name])  # 1 and 1.0 are one recipe
-    joined = cls(**values)
+    try:
+        joined = cls(**values)
+    except UsageError as wrong:  # of a configuration that checks itself: "pin = … is no list"
+        name, equals, rest = str(wrong).partition(" = ")
+        if not (flags and equals and name in known):
+            raise
+        raise UsageError(f"{flag_of(name)} = {rest}") from None
     for spec in known.values():
         _check(flag_of(spec.name) if flags else spec.name, spec, getattr(joined, spec.name))
     return joined

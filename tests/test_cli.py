@@ -61,6 +61,8 @@ def test_failure_is_one_line(tmp_path: Path, words: list[str], said: str, capsys
         (["--interval", "0"], "--interval = 0 is below 1"),
         (["--window=-1"], "--window = -1 is below 0"),
         (["--strategy", "d2", "--gamma", "inf"], "--gamma = inf is not a finite number"),
+        (["--pin", "9" * 20], f"--pin = '{'9' * 20}' is no list of sample_ids: '{'9' * 20}' in it is no sample_id"),
+        (["--pin", "3", "--exclude", "3"], "sample 3 is pinned and excluded: leave it out of pin or of exclude"),
         (["--gamma", "nan"], "--gamma = nan is not a finite number"),
     ],
 )
