@@ -12,14 +12,15 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from d2c import __version__
 from d2c.artifacts import Artifact, Workspace
 from d2c.config import add_arguments, from_namespace, options_of
-from d2c.errors import D2CError, UsageError
+from d2c.errors import D2CError, D2CWarning, UsageError
 from d2c.progress import cancel_on_sigterm
 from d2c.verbs import VERBS, Verb
 
@@ -45,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if namespace.verb is None:
             _parser([]).print_help(sys.stderr)
             return 2
-        _run(namespace)
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", D2CWarning)
+            warnings.showwarning = _shown(warnings.showwarning)
+            _run(namespace)
     except UsageError as wrong:
         return _fail(wrong, 2)
     except D2CError as wrong:
@@ -62,6 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return _fail(f"internal error, please report it with the lines above: {wrong!r}", 1)
     return 0
+
+
+def _shown(others: Callable[..., None]) -> Callable[..., None]:
+    """What shows a warning: ours in one line on stderr, others as they were shown before."""
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if issubclass(category, D2CWarning):
+            print(f"d2c: {' '.join(str(message).split())}", file=sys.stderr)
+        else:
+            others(message, category, *where, **more)
+
+    return show
 
 
 def _fail(wrong: object, status: int) -> int:

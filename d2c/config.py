@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -108,9 +109,10 @@ def _kind_of(hint: Any) -> tuple[type, tuple[str, ...]]:
     return (next(p for p in parts if typing.get_origin(p) is not typing.Literal), words) if words else (hint, ())
 
 
-def configure(cls: type[C], config: C | None, options: Mapping[str, Any]) -> C:
+def configure(cls: type[C], config: C | None, options: Mapping[str, Any], *, flags: bool = False) -> C:
     """Join a configuration and loose keyword options into one checked configuration.
 
+    With `flags` errors name a flag of the command, `--per-class`, instead of the option, `per_class`.
     Raises UsageError for an unknown option, a wrong type, or a value outside its limits.
     """
     known = {o.name: o for o in options_of(cls)}
@@ -121,14 +123,24 @@ def configure(cls: type[C], config: C | None, options: Mapping[str, Any]) -> C:
     for name, spec in known.items():
         if spec.type is float and type(values[name]) is int:
             values[name] = float(values[name])  # 1 and 1.0 are one recipe
-    joined = cls(**values)
+    try:
+        joined = cls(**values)
+    except UsageError as wrong:  # of a configuration that checks itself: "pin = … is no list"
+        name, equals, rest = str(wrong).partition(" = ")
+        if not (flags and equals and name in known):
+            raise
+        raise UsageError(f"{flag_of(name)} = {rest}") from None
     for spec in known.values():
-        _check(cls.__name__, spec, getattr(joined, spec.name))
+        _check(flag_of(spec.name) if flags else spec.name, spec, getattr(joined, spec.name))
     return joined
 
 
-def _check(owner: str, spec: Option, value: Any) -> None:
-    where = f"{owner}.{spec.name}"
+def flag_of(name: str) -> str:
+    """The flag that stands for an option: `--per-class`."""
+    return "--" + name.replace("_", "-")
+
+
+def _check(where: str, spec: Option, value: Any) -> None:
     if isinstance(value, str) and value in spec.words:
         return
     if spec.type in (int, float, str, bool) and (
@@ -138,8 +150,8 @@ def _check(owner: str, spec: Option, value: Any) -> None:
     if spec.choices is not None and value not in spec.choices:
         raise UsageError(f"{where} = {value!r} is not one of {', '.join(spec.choices)}")
     if isinstance(value, int | float) and not isinstance(value, bool):
-        if value != value:
-            raise UsageError(f"{where} is not a number")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"{where} = {value} is not a finite number")
         if isinstance(value, int) and abs(value) >= 2**63:
             raise UsageError(f"{where} = {value} does not fit into 64 bits")
         if spec.minimum is not None and value < spec.minimum:
@@ -170,7 +182,7 @@ def _plain(value: Any) -> Any:
 def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
     """Add one flag per option: `--per-class 10`, `--force/--no-force` for booleans."""
     for spec in options_of(cls):
-        flag = "--" + spec.name.replace("_", "-")
+        flag = flag_of(spec.name)
         unit = f" [{spec.unit}]" if spec.unit else ""
         shown = "" if spec.default in ("", None) else f" (default: {spec.default})"
         text = (spec.help + unit + shown).replace("%", "%%")
@@ -220,4 +232,4 @@ def arguments_of(cls: type, config: Any) -> list[str]:
 def from_namespace(cls: type[C], namespace: argparse.Namespace) -> C:
     """The configuration that the given flags describe, checked like any other."""
     given = {o.name: getattr(namespace, o.name) for o in options_of(cls) if hasattr(namespace, o.name)}
-    return configure(cls, None, given)
+    return configure(cls, None, given, flags=True)

@@ -7,6 +7,10 @@ class D2CError(Exception):
     """A failure the user can act on. The message is one line; the command prints it and exits 1."""
 
 
+class D2CWarning(UserWarning):
+    """Something asked for that makes no difference. One line; the command prints it on stderr."""
+
+
 class UsageError(D2CError):
     """An argument that cannot be meant: an unknown strategy, a negative count. The command exits 2."""
 

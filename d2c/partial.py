@@ -8,6 +8,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from d2c.progress import FILE as PROGRESS_FILE
 from d2c.progress import Progress
 
 SCRATCH = ("elapsed", PROGRESS_FILE, "recipe.json")  # what only an unfinished artifact needs
+_ARROW = "Error writing bytes to file"
 
 
 @dataclasses.dataclass
@@ -47,24 +49,35 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 @contextlib.contextmanager
 def room(root: Path, what: str) -> Iterator[None]:
-    """Inside, `what` (kind/name) is written below a workspace. Raises D2CError when its disk or quota is full."""
+    """Inside, `what` (kind/name) is written below a workspace.
+
+    Raises D2CError when its disk or quota is full, a file is larger than the system lets it be, or Arrow cannot write.
+    """
     try:
         yield
     except Exception as problem:
-        if not _full(problem):
+        number = _number(problem)
+        if number in (errno.ENOSPC, errno.EDQUOT):
+            said = f"the disk of {root} is full while {what} was being made: make room there"
+        elif number == errno.EFBIG:
+            said = (
+                f"a file of {what} grew larger than {root} lets it: raise the limit (ulimit -f), or take a workspace "
+                "on another file system"
+            )
+        elif number is not None and _ARROW in str(problem):  # it names no path
+            said = f"{what} could not be written to {root} ({os.strerror(number)}): see to that disk"
+        else:
             raise
-        raise D2CError(
-            f"the disk of {root} is full while {what} was being made: make room there; the same command then goes on"
-        ) from None
+        raise D2CError(f"{said}; the same command then goes on") from None
 
 
-def _full(problem: Exception) -> bool:
+def _number(problem: Exception) -> int | None:
+    """The system's number of an error in writing, None where it has none."""
     if isinstance(problem, OSError):
-        return problem.errno in (errno.ENOSPC, errno.EDQUOT)
+        return problem.errno
     # safetensors passes on the text of the system's error, and neither its type nor, as an attribute, its number
-    return type(problem).__name__ == "SafetensorError" and any(
-        f"(os error {number})" in str(problem) for number in (errno.ENOSPC, errno.EDQUOT)
-    )
+    found = re.search(r"\(os error (\d+)\)", str(problem)) if type(problem).__name__ == "SafetensorError" else None
+    return int(found[1]) if found else None
 
 
 @contextlib.contextmanager

@@ -2,14 +2,18 @@ import errno
 import json
 import multiprocessing
 import os
+import resource
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from d2c.artifacts import Artifact, Build, Workspace, fingerprint_of, produce, slug, slugify
 from d2c.config import option
@@ -221,6 +225,48 @@ def test_a_full_disk_is_said_in_one_line(
     made = produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True)
     assert seen == ([False] if where == "recipe.json" else [False, True])
     assert sorted(p.name for p in made.path.iterdir()) == ["artifact.json", "part"]
+
+
+@pytest.mark.parametrize("writer", ["arrow", "python", "safetensors"])
+def test_a_file_too_large_is_said_in_one_line(workspace: Workspace, writer: str) -> None:
+    """The limit is the system's own; it is put back before the test ends."""
+    values = np.random.default_rng(0).random(100_000)
+
+    def write(build: Build) -> None:
+        if writer == "arrow":
+            pd.DataFrame({"value": values}).to_parquet(build.folder / "part")
+        elif writer == "python":
+            (build.folder / "part").write_bytes(values.tobytes())
+        else:
+            save_file({"value": values}, build.folder / "part")
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
+    try:
+        with pytest.raises(D2CError) as caught:
+            produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(caught.value) == (
+        f"a file of maps/a grew larger than {workspace.root} lets it: raise the limit (ulimit -f), or take a workspace "
+        "on another file system; the same command then goes on"
+    )
+    assert workspace.list("maps") == []
+    assert produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True).name == "a"
+
+
+def test_what_arrow_cannot_write_has_a_path(workspace: Workspace) -> None:
+    said = "Error writing bytes to file. Detail: [errno 5] Input/output error"
+
+    def write(build: Build) -> None:
+        raise OSError(errno.EIO, said)
+
+    with pytest.raises(D2CError) as caught:
+        produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True)
+    assert str(caught.value) == (
+        f"maps/a could not be written to {workspace.root} (Input/output error): see to that disk; the same command "
+        "then goes on"
+    )
 
 
 @pytest.mark.parametrize("problem", [OSError(errno.EACCES, "Permission denied"), RuntimeError("No space")])

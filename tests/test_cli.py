@@ -55,9 +55,22 @@ def test_failure_is_one_line(tmp_path: Path, words: list[str], said: str, capsys
     assert said in line
 
 
-def test_a_value_out_of_range_is_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["select", "x", "--interval", "0", "--workspace", str(tmp_path)]) == 2
-    assert "interval = 0 is below 1" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--interval", "0"], "--interval = 0 is below 1"),
+        (["--window=-1"], "--window = -1 is below 0"),
+        (["--strategy", "d2", "--gamma", "inf"], "--gamma = inf is not a finite number"),
+        (["--pin", "9" * 20], f"--pin = '{'9' * 20}' is no list of sample_ids: '{'9' * 20}' in it is no sample_id"),
+        (["--pin", "3", "--exclude", "3"], "sample 3 is pinned and excluded: leave it out of pin or of exclude"),
+        (["--gamma", "nan"], "--gamma = nan is not a finite number"),
+    ],
+)
+def test_a_value_out_of_range_is_usage(
+    tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["select", "x", *words, "--workspace", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == f"d2c: {said}\n"
 
 
 def test_json_is_one_object_and_the_second_call_computes_nothing(

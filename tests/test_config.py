@@ -17,6 +17,7 @@ from d2c.config import (
     recipe_of,
 )
 from d2c.errors import UsageError
+from d2c.select import SelectConfig
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Config:
     interval: int = option(16, "Distance between ranks, 100 % of them", minimum=1)
     strategy: str = option("interval", "How to choose", choices=lambda: ("interval", "random"))
     weight: float = option(0.5, "Weight of the alignment", minimum=0, maximum=2)
+    free: float = option(1.0, "A number without limits")
     flip: bool = option(False, "Mirror half of the images")
     workers: int = option(2, "Threads that decode", identity=False)
 
@@ -40,6 +42,7 @@ def parse(words: list[str]) -> Config:
         interval=st.integers(1, 10**6),
         strategy=st.sampled_from(["interval", "random"]),
         weight=st.floats(0, 2),
+        free=st.floats(allow_nan=False, allow_infinity=False),
         flip=st.booleans(),
         workers=st.integers(-3, 99),
     )
@@ -56,9 +59,12 @@ def test_defaults_need_no_flags() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"interval": 0}, "Config.interval = 0 is below 1"),
-        ({"weight": 3}, "Config.weight = 3 is above 2"),
-        ({"weight": float("nan")}, "not a number"),
+        ({"interval": 0}, "^interval = 0 is below 1"),
+        ({"weight": 3}, "^weight = 3 is above 2"),
+        ({"weight": float("nan")}, "^weight = nan is not a finite number$"),
+        ({"weight": float("inf")}, "^weight = inf is not a finite number$"),
+        ({"free": float("inf")}, "^free = inf is not a finite number$"),
+        ({"free": -float("inf")}, "^free = -inf is not a finite number$"),
         ({"strategy": "best"}, "not one of interval, random"),
         ({"interval": "7"}, "is not int"),
         ({"interval": True}, "is not int"),
@@ -68,6 +74,18 @@ def test_defaults_need_no_flags() -> None:
 def test_bad_options_are_named(options: dict[str, object], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         configure(Config, None, options)
+
+
+def test_the_command_names_the_flag() -> None:
+    for words, said in (
+        (["--interval=-1"], "^--interval = -1 is below 1$"),
+        (["--per-class=0"], "^--per-class = 0 is below 1$"),
+        (["--gamma=inf"], "^--gamma = inf is not a finite number$"),
+    ):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, SelectConfig)
+        with pytest.raises(UsageError, match=said):
+            from_namespace(SelectConfig, parser.parse_args(words))
 
 
 def test_options_join_a_given_configuration() -> None:
@@ -81,6 +99,7 @@ def test_execution_stays_out_of_the_recipe() -> None:
         "interval",
         "strategy",
         "weight",
+        "free",
         "flip",
         "workers",
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 FAR = 255  # a byte that adds so much to the distance which the next byte ends
 
@@ -21,11 +21,3 @@ def gaps(rows: ArrayLike) -> bytes:
     found = np.full(int(ends[-1]) + 1 if len(at) else 0, FAR, np.uint8)
     found[ends] = between - far * FAR
     return found.tobytes()
-
-
-def rows_of_gaps(content: bytes) -> NDArray[np.int64]:
-    """The rows that `gaps` wrote."""
-    read = np.frombuffer(content, np.uint8)
-    last = read < FAR
-    at = np.cumsum(read.astype(np.int64)) + np.cumsum(last)
-    return np.asarray(at[last] - 1, np.int64)

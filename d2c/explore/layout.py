@@ -31,13 +31,11 @@ def projection(dim: int, to: int, seed: int) -> Floats:
     return np.asarray(np.random.default_rng(seed).normal(size=(dim, to)) / np.sqrt(to), np.float32)
 
 
-def centred_unit(features: Floats) -> Floats:
-    """Features [N, D] less their mean, each of unit length; one that is the mean itself stays zero."""
-    return centring(features)[0]
-
-
 def centring(features: Floats) -> tuple[Floats, Floats, Floats]:
-    """Unit vectors [N, D] with what undoes them: mean [D] and length [N], so that features = mean + length · unit."""
+    """Unit vectors [N, D] with what undoes them: mean [D] and length [N], so that features = mean + length · unit.
+
+    A vector that is the mean itself stays zero.
+    """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = features - mean
     length = np.linalg.norm(centred, axis=1, keepdims=True)

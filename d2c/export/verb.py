@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2c.artifacts import Artifact, Workspace
 from d2c.config import configure, option
-from d2c.errors import Cancelled, UsageError
+from d2c.errors import Cancelled, D2CError, UsageError
 from d2c.export.place import put, refusal
 from d2c.progress import Progress
 
@@ -118,6 +118,8 @@ def export(
         from d2c.export.contents import contents_of
 
         contents = contents_of(chosen, config)
+        if not len(contents):
+            raise D2CError(f"{chosen.kind}/{chosen.name} holds no images: choose some with `d2c select`")
         with put(out, single=bool(form.suffix), force=force) as place:
             progress.stage("write", len(contents), "image")
             reencoded = _write(contents, place, config, progress)

@@ -6,7 +6,6 @@ A proxy: features say how much of a class a choice covers, not how well a model 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -210,17 +209,6 @@ class _Class:
         np.fill_diagonal(cosine, 1)
         share = np.maximum(np.linalg.eigvalsh(cosine / m), 1e-300)
         return frechet, coverage, float(np.exp(-(share * np.log(share)).sum())), duplicates
-
-
-def auto_k(ranking: Ranking, per_class: int, offset: int = 0, window: int = 0) -> Curves:
-    """The curves over k of one budget and their best; see `Proxy` and `Curves`. Kept with the ranking."""
-    return ranking.proxy.curves(per_class, offset, window)
-
-
-def as_table(curves: Curves) -> Mapping[str, np.ndarray]:
-    """The curves by column, for a table or a chart."""
-    names = ("k", "difficulty", "frechet", "coverage", "vendi", "duplicates")
-    return {name: getattr(curves, name) for name in names}
 
 
 def _ranks(values: Doubles) -> Doubles:

@@ -34,7 +34,7 @@ class SelectConfig:
         minimum=1,
     )
     offset: int = option(0, "First rank taken (interval)", unit="ranks", minimum=0, advanced=True)
-    seed: int = option(0, "Seed of the draw (random, ccs, semdedup)", minimum=0, advanced=True)
+    seed: int = option(0, "Seed of the draw (random, ccs, semdedup, rded, sre2l)", minimum=0, advanced=True)
     window: int = option(
         0,
         "Pick within so many ranks from the offset on; 0 = to the end (interval)",
@@ -92,9 +92,14 @@ class SelectConfig:
         advanced=True,
     )
     pin: str = option(
-        "", "Images that are chosen whatever the strategy says: sample_ids, 3,17", advanced=True, late=True
+        "",
+        "Images that are chosen whatever the strategy says: sample_ids, 3,17 (not rded, sre2l)",
+        advanced=True,
+        late=True,
     )
-    exclude: str = option("", "Images that are never chosen: sample_ids, 5,40", advanced=True, late=True)
+    exclude: str = option(
+        "", "Images that are never chosen: sample_ids, 5,40 (not rded, sre2l)", advanced=True, late=True
+    )
 
     def __post_init__(self) -> None:
         """One choice has one recipe. Raises UsageError for a list that is none, and for an image in both."""

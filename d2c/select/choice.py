@@ -11,6 +11,7 @@ import numpy as np
 
 from d2c.select.base import AUTO, Picks, SelectConfig, Spread
 from d2c.select.edits import Edits, edit
+from d2c.select.registry import STRATEGIES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,6 +124,7 @@ class Choice:
     def warnings(self) -> list[str]:
         """One line for each way in which the choice is not what was asked for."""
         config, lines = self.config, []
+        lines += self._say("window raised to {} ranks", self._raised)
         lines += self._say("k lowered to {}", self.k_by_class)
         lines += self._say("offset lowered to {}", self._lowered("offset"))
         small = np.flatnonzero(self.ranking.sizes < config.per_class)
@@ -133,6 +135,14 @@ class Choice:
             lines += self._say("{} pinned beyond the budget", self.edits.over)
             lines += self.edits.warnings
         return lines
+
+    @property
+    def _raised(self) -> dict[int, int]:
+        """Label → ranks, of the classes whose window had too few for the budget."""
+        config, sizes = self.config, self.ranking.sizes
+        if "window" not in STRATEGIES[config.strategy].uses or not 0 < config.window < config.per_class:
+            return {}
+        return {self.ranking.views[i].label: config.per_class for i in np.flatnonzero(sizes >= config.per_class)}
 
     def _lowered(self, field: str) -> dict[int, int]:
         """Label → value, of the classes where it is less than was asked for and that have enough images."""

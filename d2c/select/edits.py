@@ -27,7 +27,7 @@ def ids_of(text: str, what: str = "pin") -> tuple[int, ...]:
     for part in text.split(",") if text.strip() else ():
         word = part.strip()
         if not (word.isascii() and word.isdigit() and len(word) < 20 and int(word) < 2**63):
-            raise UsageError(f"{what} = {text[:80]!r} is no list of sample_ids: {part[:40]!r} in it is no number")
+            raise UsageError(f"{what} = {text[:80]!r} is no list of sample_ids: {part[:40]!r} in it is no sample_id")
         found.add(int(word))
     return tuple(sorted(found))
 
@@ -90,7 +90,9 @@ def edit(ranking: Ranking, positions: Ints, pin: str, exclude: str) -> Edits:
     that is not among the picks, by ascending sample_id, takes the place of the pick nearest in rank that is not
     pinned, the easier of two as near (the one that `why` names). Where all picks of a class are pinned, it comes on
     top: every pinned image is in the choice, and the class has more than its budget. So one edit more changes at
-    most one picture. Cost: O(n_c) an edit.
+    most one picture. A pick that stays keeps its slot. Images that edits brought in may change slots among themselves:
+    of two excluded picks near the same image the first in pick order has it, so excluding one more leaves
+    what stands for earlier picks as it was, and may move what stands for later ones. Cost: O(n_c) an edit.
     """
     ids = [np.array(ids_of(text, what), np.int64) for text, what in ((pin, "pin"), (exclude, "exclude"))]
     rows = [ranking.find(some) for some in ids]

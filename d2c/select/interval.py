@@ -16,10 +16,11 @@ def interval(view: ClassView, config: SelectConfig, generator: MakeGenerator) ->
 
         o_c = min(o, n_c − m),    k_c = min(k, ⌊(e_c − 1 − o_c) / (m − 1)⌋),    m = 1: rank o_c alone
 
-    and a class with n_c ≤ m gives all it has. e_c = n_c, or with a `window` of w ranks (ours) no rank beyond
-    o_c + w is taken: e_c = min(n_c, o_c + max(w, m)). A window tells spread from place: two windows of one width
-    at two offsets differ in how hard their images are and not in how far apart. Pick order is ascending, so with
-    k_c = k a smaller budget is a prefix of a larger one. Cost: O(m) for a sorted class. Needs: scores.
+    and a class with n_c ≤ m gives all it has. e_c = n_c, or with a `window` of w ranks (ours) only ranks o_c … o_c +
+    max(w, m) − 1 are: e_c = min(n_c, o_c + max(w, m)); one of fewer ranks than m is raised to m. A window tells spread
+    from place: two windows of one width at two offsets differ in how hard their images are and not in how far apart.
+    Pick order is ascending, so with k_c = k and o_c = o a smaller budget is a prefix of a larger one. Cost: O(m) for a
+    sorted class. Needs: scores.
     """
     n, m = len(view), config.per_class
     if n < m:

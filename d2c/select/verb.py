@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
 from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure
-from d2c.errors import D2CError
+from d2c.errors import D2CError, D2CWarning
 from d2c.select.auto import RULE as AUTO_RULE
 from d2c.select.base import SelectConfig
 from d2c.select.choice import Choice
@@ -41,13 +42,19 @@ def select(
     (`rded`, `sre2l`) gives a subset that holds them: see `d2c.make.make`.
 
     Options that the strategy does not read are put back to their defaults, so that the same subset has
-    the same fingerprint.
+    the same fingerprint. Where these are edits (`pin`, `exclude`), a D2CWarning says so. Raises D2CError where edits
+    leave no image.
     """
     if isinstance(parent, Artifact) and workspace is None:
         workspace = parent.workspace
     ws = Workspace.at(workspace)
     scores = ws.resolve(parent, "scores")
-    config = relevant(configure(SelectConfig, config, options))
+    asked = configure(SelectConfig, config, options)
+    config = relevant(asked)
+    if (asked.pin, asked.exclude) != (config.pin, config.exclude):
+        given = " and ".join(name for name in ("pin", "exclude") if getattr(asked, name))
+        said = f"{given} left out: {config.strategy} makes its images, and none can be put in or kept out"
+        warnings.warn(said, D2CWarning, stacklevel=2)
     if STRATEGIES[config.strategy].makes:
         from d2c.make.verb import make
 
@@ -58,6 +65,8 @@ def select(
     def write(build: Build) -> None:
         build.progress.stage("select")
         choice = choice_of(scores, config)
+        if not len(choice):
+            raise D2CError(f"all {len(choice.ranking)} images of scores/{scores.name} are excluded: exclude fewer")
         choice.table.to_parquet(build.folder / "subset.parquet", index=False)
         build.progress.advance(len(choice))
         build.note(**facts_of(choice))

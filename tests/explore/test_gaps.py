@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from d2c.explore.gaps import gaps, rows_of_gaps
+from d2c.explore.gaps import gaps
+from tests.explore.common import rows_of_gaps
 
 
 @given(st.sets(st.integers(0, 5000)))

@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2c.explore import layout
-from d2c.explore.layout import centred_unit, nearest_neighbours, pca_layout, pooled, projection, umap_layout
+from d2c.explore.layout import centring, nearest_neighbours, pca_layout, pooled, projection, umap_layout
+
+
+def centred_unit(features):
+    return centring(features)[0]
 
 
 def features(seed, rows, dim=6):

@@ -190,3 +190,12 @@ def test_refusals(subset: Artifact, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(D2CError, match="cannot be written"):
         export(subset, out=str(tmp_path / "file" / "out"), quiet=True)
+
+
+def test_a_set_without_images_is_refused(subset: Artifact, tmp_path: Path) -> None:
+    """As `d2c select` wrote it before it refused to."""
+    path = subset.path / "subset.parquet"
+    pq.write_table(pq.read_table(path).slice(0, 0), path)
+    with pytest.raises(D2CError, match=f"^subsets/{subset.name} holds no images: choose some with `d2c select`$"):
+        export(subset, out=str(tmp_path / "out"), quiet=True)
+    assert not (tmp_path / "out").exists()

@@ -140,7 +140,7 @@ def test_edits_outlast_a_look_at_another_page_but_not_other_images(
 
 def test_what_cannot_be_meant_is_said_and_left_out(page: Page, scores: Artifact) -> None:
     test = page("select", per_class=2, k=2, pin="3,x")
-    assert "is no number" in test.warning[0].value
+    assert "is no sample_id" in test.warning[0].value.replace("\\", "")
     assert ids(test) == [0, 2, 6, 8]
     test = page("select", per_class=2, k=2, pin="3", exclude="3")
     assert "pinned and excluded" in test.warning[0].value.replace("\\", "")

@@ -15,11 +15,11 @@ from app.parts import choosing, microscope, recipes
 from d2c import jobs
 from d2c.artifacts import Artifact, Workspace
 from d2c.data import ingest
-from d2c.explore.gaps import rows_of_gaps
 from d2c.explore.map import map_
 from d2c.explore.view import written
 from d2c.measure import measure
 from d2c.select import STRATEGIES, SelectConfig, choose
+from tests.explore.common import rows_of_gaps
 
 Page = Callable[..., AppTest]
 

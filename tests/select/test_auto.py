@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from d2c.errors import D2CError, UsageError
 from d2c.select import Ranking, SelectConfig, auto, choose
-from d2c.select.auto import Proxy, as_table, auto_k, candidates
+from d2c.select.auto import Proxy, candidates
 from d2c.select.base import AUTO
 from d2c.select.registry import needs_of
+
+COLUMNS = ("k", "difficulty", "frechet", "coverage", "vendi", "duplicates")
 
 
 def by_hand(x, difficulty, ranks):
@@ -46,7 +48,7 @@ def test_curves_are_those_by_hand(make_scores, seen, sizes, m, o, seed):
     x = seen(scores, seed=seed, dim=3)["features"]
     x[::4] = x[0] + 1e-3 * x[::4]  # some near-duplicates
     ranking = Ranking(scores, features=x)
-    curves = auto_k(ranking, m, o)
+    curves = ranking.proxy.curves(m, o)
     assert curves.k.tolist() == candidates(max(sizes), m).tolist()
     for at, k in enumerate(curves.k.tolist()):
         ranks = ranking.choose(SelectConfig("interval", m, k, o))
@@ -54,7 +56,7 @@ def test_curves_are_those_by_hand(make_scores, seen, sizes, m, o, seed):
         for i, view in enumerate(ranking.views):
             features = ranking.view(i, ("features",)).features.astype(np.float64)
             found.append(by_hand(features, view.difficulty, ranks.ranks[ranks.label == view.label]))
-        said = [getattr(curves, n)[at] for n in ("difficulty", "frechet", "coverage", "vendi", "duplicates")]
+        said = [getattr(curves, n)[at] for n in COLUMNS[1:]]
         np.testing.assert_allclose(said, np.mean(found, axis=0), rtol=1e-5, atol=1e-5)
 
 
@@ -72,10 +74,10 @@ def test_best_is_the_spread_that_covers(make_scores):
     """Difficulty runs along a line, so only a wide spread is near the whole; and where it says nothing, k = 1."""
     scores = make_scores([100, 100], seed=1)
     line = scores["difficulty"].to_numpy()[:, None] * np.array([[1.0, 2.0, 0.5]])
-    curves = auto_k(Ranking(scores, features=line.astype(np.float32)), 10)
+    curves = Ranking(scores, features=line.astype(np.float32)).proxy.curves(10)
     assert curves.best >= 8
     assert curves.coverage[-1] > 3 * curves.coverage[0]
-    same = auto_k(Ranking(scores, features=np.ones((200, 3), np.float32)), 10)
+    same = Ranking(scores, features=np.ones((200, 3), np.float32)).proxy.curves(10)
     assert same.best == 1
     assert same.duplicates.tolist() == [1.0] * len(same.k)
     np.testing.assert_allclose(same.vendi, 1)
@@ -86,10 +88,10 @@ def test_of_a_large_set_some_classes_are_looked_at_and_that_is_said(make_scores,
     proxy = Proxy(Ranking(small, **seen(small)))
     assert proxy.curves(3).note.startswith("All 30 classes")
     large = make_scores([70] * 30)
-    curves = auto_k(Ranking(large, **seen(large)), 3)
+    curves = Ranking(large, **seen(large)).proxy.curves(3)
     assert (curves.classes, curves.classes_of) == (16, 30)
     assert "16 of 30 classes" in curves.note
-    assert {len(column) for column in as_table(curves).values()} == {len(curves.k)}
+    assert {len(getattr(curves, name)) for name in COLUMNS} == {len(curves.k)}
 
 
 def test_is_live_for_two_thousand_images(make_scores, seen):
@@ -103,7 +105,7 @@ def test_is_live_for_two_thousand_images(make_scores, seen):
 
 def test_needs_features_and_no_torch(make_scores):
     with pytest.raises(D2CError, match="d2c map"):
-        auto_k(Ranking(make_scores([5])), 2)
+        Ranking(make_scores([5])).proxy.curves(2)
     assert choose(make_scores([5]), SelectConfig(per_class=2)).k_by_class  # which selection does not
     code = "import sys, d2c.select.auto, d2c.select.inputs; assert not {'torch', 'faiss', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -116,7 +118,7 @@ def test_auto_is_the_best_k_by_another_name(make_scores, seen, strategy, m, o, w
     scores = make_scores([25, 9, 14], seed=seed)
     ranking = Ranking(scores, **seen(scores, seed=seed))
     config = SelectConfig(strategy, m, AUTO, o, window=w)
-    choice, k = ranking.choose(config), auto_k(ranking, m, o, w).best
+    choice, k = ranking.choose(config), ranking.proxy.curves(m, o, w).best
     given = ranking.choose(dataclasses.replace(config, interval=k))
     assert choice.sample_id.tolist() == given.sample_id.tolist()
     assert (choice.config.k, choice.asked, choice.auto) == (k, config, True)
@@ -154,9 +156,9 @@ def test_a_ranking_with_other_features_finds_another_k(make_scores, seen):
 def test_large_classes_are_compared_in_parts(make_scores, seen, monkeypatch):
     """Without the matrix of all products in memory the curves are the same."""
     scores = make_scores([50, 70])
-    whole = auto_k(Ranking(scores, **seen(scores)), 5)
+    whole = Ranking(scores, **seen(scores)).proxy.curves(5)
     monkeypatch.setattr(auto, "LIVE", 0)
     monkeypatch.setattr(auto, "BLOCK", 200)
     parts = Proxy(Ranking(scores, **seen(scores))).curves(5)
-    for name, column in as_table(whole).items():
-        np.testing.assert_allclose(as_table(parts)[name], column, rtol=1e-9, atol=1e-9)
+    for name in COLUMNS:
+        np.testing.assert_allclose(getattr(parts, name), getattr(whole, name), rtol=1e-9, atol=1e-9)

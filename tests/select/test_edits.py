@@ -90,6 +90,60 @@ def test_one_edit_more_changes_at_most_one_picture(make_scores: MakeScores, case
         assert len(after - before) <= 1
 
 
+def slots(ranking: Ranking, recipe: dict[str, Any], pin: list[int], exclude: list[int]) -> list[int]:
+    """What stands in each slot of the pick order, −1 in an empty one."""
+    edits = ranking.choose(SelectConfig(**recipe)).edited(text_of(pin), text_of(exclude)).edits
+    if edits is None:
+        return ranking.choose(SelectConfig(**recipe)).positions.tolist()
+    return edits.slots.tolist()
+
+
+@given(cases(), st.sampled_from(["interval", "random", "hardest", "medium", "ccs"]))
+@settings(max_examples=300, deadline=None)
+def test_what_no_edit_took_out_keeps_its_slot(make_scores: MakeScores, case: Any, strategy: str) -> None:
+    sizes, levels, seed, recipe, pin, exclude = case
+    ranking, asked = Ranking(make_scores(sizes, levels=levels, seed=seed)), {"strategy": strategy, **recipe}
+    base, now = slots(ranking, asked, [], []), slots(ranking, asked, pin, exclude)
+    assert {i: now.index(i) for i in base if i in now} == {i: base.index(i) for i in base if i in now}
+
+
+@given(cases(), st.data())
+@settings(max_examples=300, deadline=None)
+def test_one_exclusion_more_moves_nothing_that_stands_for_an_earlier_pick(
+    make_scores: MakeScores, case: Any, data: Any
+) -> None:
+    sizes, levels, seed, recipe, one, two = case
+    ranking, exclude = Ranking(make_scores(sizes, levels=levels, seed=seed)), [*one, *two]
+    base, before = slots(ranking, recipe, [], []), slots(ranking, recipe, [], exclude)
+    free = np.setdiff1d(ranking.sample_id, exclude).tolist()
+    if not free:
+        return
+    more = data.draw(st.sampled_from(free))
+    after, out = slots(ranking, recipe, [], [*exclude, more]), int(ranking.find(np.array([more]))[0])
+    if out not in before:
+        assert after == before
+        return
+    place = before.index(out)
+    moved = [slot for slot in range(len(base)) if after[slot] != before[slot]]
+    assert moved[0] == place
+    assert all(slot == place or ranking.sample_id[base[slot]] in exclude for slot in moved)
+    assert {ranking.label[base[slot]] for slot in moved} == {ranking.label[out]}
+
+
+def test_images_that_edits_brought_in_may_change_slots() -> None:
+    """As docs/method.md says: the pick excluded last is the first in pick order, and takes what stood for another."""
+    n = np.arange(21)
+    table = pd.DataFrame({"sample_id": n, "label": 0, "difficulty": n.astype(np.float32)})
+    ranking, recipe = Ranking(table), {"strategy": "medium", "per_class": 14}
+    base = ranking.choose(SelectConfig(**recipe)).sample_id.tolist()
+    early, late = base.index(16), base.index(17)
+    assert early < late
+    assert slots(ranking, recipe, [], [17])[late] == 18
+    both = slots(ranking, recipe, [], [16, 17])
+    assert both[early] == 18
+    assert both[late] == 19
+
+
 @pytest.mark.parametrize("strategy", [name for name, s in STRATEGIES.items() if not s.makes])
 def test_every_strategy_takes_edits(make_scores: MakeScores, seen: Any, strategy: str) -> None:
     table = make_scores([9, 14], seed=3)
@@ -167,12 +221,13 @@ def test_what_is_not_as_asked_is_said() -> None:
 @pytest.mark.parametrize(
     ("pin", "exclude", "said"),
     [
-        ("3,x", "", "'x' in it is no number"),
+        ("3,x", "", "'x' in it is no sample_id"),
         ("", "3,-4", "exclude = '3,-4'"),
-        ("3,,4", "", "'' in it is no number"),
-        ("1.5", "", "is no number"),
-        ("²", "", "is no number"),
-        (str(2**63), "", "is no number"),
+        ("3,,4", "", "'' in it is no sample_id"),
+        ("1.5", "", "is no sample_id"),
+        ("²", "", "is no sample_id"),
+        (str(2**63), "", "is no sample_id"),
+        ("9" * 20, "", "'99999999999999999999' in it is no sample_id"),
         ("1,2,3", "9,3", "sample 3 is pinned and excluded"),
     ],
 )

@@ -15,7 +15,7 @@ from d2c.config import option
 from d2c.errors import D2CError, UsageError
 from d2c.explore.summaries import summary_of
 from d2c.select import Ranking, SelectConfig, choose, select
-from d2c.select.auto import RULE, auto_k
+from d2c.select.auto import RULE
 from d2c.select.inputs import Rows, find_map, find_measures, load
 from d2c.select.recipes import check, command, describe, link, recipe_of_set
 from d2c.select.rows import TRAINED
@@ -222,7 +222,7 @@ def test_an_automatic_k_reads_the_map_and_is_told(dataset, scored):
     assert subset.recipe["interval"] == "auto"
     inputs = load(scored, SelectConfig(interval="auto"))
     ranking = Ranking(scored.table("scores.parquet"), features=inputs.features)
-    k = auto_k(ranking, 5).best
+    k = ranking.proxy.curves(5).best
     assert (subset.facts["interval"], subset.facts["auto"]) == (k, RULE)
     assert (
         list(subset.table("subset.parquet")["sample_id"])

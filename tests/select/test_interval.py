@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -61,3 +62,20 @@ def test_two_windows_differ_in_place_and_not_in_spread(make_scores):
     for o in (0, 300, 700):
         ranks = choose(scores, SelectConfig(per_class=10, interval=60, offset=o, window=300)).table["rank"].tolist()
         assert ranks == list(range(o, o + 300, 33))[:10]
+
+
+@pytest.mark.parametrize("strategy", ["interval", "interval_diverse", "file_size", "total_variation"])
+def test_a_window_smaller_than_the_budget_is_said(make_scores, choose_seeing, strategy):
+    scores = make_scores([40, 12, 7])
+    raised = "window raised to 10 ranks in 2 classes: 0, 1"
+    narrow = choose_seeing(scores, SelectConfig(strategy, 10, 1, window=5))
+    assert [line for line in narrow.warnings if line.startswith("window")] == [raised]
+    if strategy == "interval":
+        assert narrow.table.loc[narrow.label == 0, "rank"].tolist() == list(range(10))
+    for fits in (0, 10, 11):
+        warnings = choose_seeing(scores, SelectConfig(strategy, 10, 1, window=fits)).warnings
+        assert not [line for line in warnings if line.startswith("window")]
+
+
+def test_a_window_that_is_not_read_is_not_raised(make_scores):
+    assert choose(make_scores([40]), SelectConfig("hardest", 10, window=5)).warnings == []
