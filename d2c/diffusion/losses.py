@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -9,18 +12,24 @@ from d2c.diffusion.dit import DiT
 
 
 def diffusion_loss(
-    model: DiT, x: Tensor, y: Tensor, t: Tensor, eps: Tensor, tap: int | None = None
+    model: DiT,
+    x: Tensor,
+    y: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    tap: int | None = None,
+    ask: Callable[..., Any] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Per-image mean squared error [B] of the model's own prediction, fp32, and the tokens (B, T, D) at the tap.
 
-    x, eps (B, C, H, W); y (B,); t (B,). Where a model also puts out a variance, that half is not trained: the
+    x, eps (B, C, H, W); y (B,); t (B,). `ask` stands for the model's forward pass where there is a quicker one. Where a model also puts out a variance, that half is not trained: the
     samplers here are deterministic and never read it.
     """
-    x_t = model.path.interpolate(x, eps, t)
+    x_t, ask = model.path.interpolate(x, eps, t), ask or model
     if tap is None:
-        out, tokens = model(x_t, t, y), None
+        out, tokens = ask(x_t, t, y), None
     else:
-        out, tokens = model(x_t, t, y, tap=tap)
+        out, tokens = ask(x_t, t, y, tap=tap)
     return model.path.squared_error(model.prediction(out), x, eps, t), tokens
 
 
