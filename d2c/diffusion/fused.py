@@ -2,10 +2,10 @@
 
 Each block is two functions with a backward pass of their own. What that buys:
 
-- The residual stream is bf16; a branch is added where the next norm reads it, and everything between two matrix products
-  is one kernel (`d2c.diffusion.kernels`), in both directions; gradients of biases fall out of the same passes.
-- What a norm or a GELU put out is not kept but made again on the way back, in the pass that has its input in hand anyway:
-  12 arrays of the stream's size a block are kept (with SiT-XL/2 at batch 256: 51 GB; a compiler kept 17).
+- The residual stream is bf16; a branch is added where the next norm reads it, and everything between two matrix
+  products is one kernel (`d2c.diffusion.kernels`), in both directions; gradients of biases fall out of the same passes.
+- What a norm or a GELU put out is not kept but made again on the way back, in the pass that has its input in hand
+  anyway: 12 arrays of the stream's size a block are kept (with SiT-XL/2 at batch 256: 51 GB).
 - Gradients of weights leave their product in fp32.
 - Nothing is compiled ahead: the first step takes a second, not minutes.
 """
@@ -138,6 +138,7 @@ def forward(
     stream: Stream = (h, None, None, None)
     tokens = h
     for done, block in enumerate(model.blocks, start=1):
+        assert isinstance(block, Block)
         rows = block.adaLN_modulation[1](c).to(h.dtype)  # (N, 6·D); its SiLU is taken once for all blocks
         if checkpointed:
             stream = checkpoint(_block, block, stream, rows, use_reentrant=False)

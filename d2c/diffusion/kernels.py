@@ -191,7 +191,7 @@ def _block(width: int) -> dict[str, Any]:
 
 
 def norm_forward(h: Tensor, added: tuple[Tensor, Tensor, Tensor] | None, s: Tensor, c: Tensor) -> tuple[Tensor, ...]:
-    """h' = h + g·(o + b), and LN(h')·(1 + c) + s, with the norm's mean and 1/σ [N, T].
+    """Add a branch and norm: h' = h + g·(o + b), LN(h')·(1 + c) + s, and the norm's mean and 1/σ [N, T].
 
     h, o (N, T, D) contiguous; b (D,); g, s, c (N, D) with one common row stride. Without `added` (o, b, g) h' is h.
     """

@@ -22,8 +22,9 @@ def diffusion_loss(
 ) -> tuple[Tensor, Tensor | None]:
     """Per-image mean squared error [B] of the model's own prediction, fp32, and the tokens (B, T, D) at the tap.
 
-    x, eps (B, C, H, W); y (B,); t (B,). `ask` stands for the model's forward pass where there is a quicker one. Where a model also puts out a variance, that half is not trained: the
-    samplers here are deterministic and never read it.
+    x, eps (B, C, H, W); y (B,); t (B,). `ask` stands for the model's forward pass where there is a quicker one.
+    Where a model also puts out a variance, that half is not trained: the samplers here are deterministic and never
+    read it.
     """
     x_t, ask = model.path.interpolate(x, eps, t), ask or model
     if tap is None:

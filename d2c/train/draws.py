@@ -27,6 +27,11 @@ class Draw:
     flipped: Tensor  # (B,) bool
     posterior: Tensor | None  # (B, C, S, S) noise of the autoencoder's posterior; None in pixel space
 
+    def rows(self, part: slice) -> Draw:
+        """The draws of some images of the batch."""
+        posterior = None if self.posterior is None else self.posterior[part]
+        return Draw(self.t[part], self.noise[part], self.dropped[part], self.flipped[part], posterior)
+
 
 def seed_of(seed: int, stream: int, index: int) -> int:
     """A 63-bit seed that differs between seeds, streams and indices as if drawn at random."""

@@ -105,6 +105,7 @@ def model_config(plan: Plan, config: TrainConfig, *, factor: int = 1, channels: 
         text_length=plan.text[0] if plan.text else 0,
         align_dim=plan.vision_dim,
         align_depth=plan.align_depth,
+        qk_norm=config.qk_norm,
     )
 
 

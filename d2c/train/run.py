@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +22,39 @@ from d2c.diffusion.samplers import noise_for, sample, to_uint8
 from d2c.diffusion.sit import build as build_model
 from d2c.errors import D2CError
 from d2c.progress import Progress
+from d2c.team import Team
 from d2c.train import checkpoint
 from d2c.train.data import TrainingSet, check_labels, latent_set, on_grid, pixel_set
 from d2c.train.draws import INIT, seed_of
-from d2c.train.loop import Loop, Trainer
+from d2c.train.loop import Loop
 from d2c.train.metrics import finish_metrics, read_metrics
 from d2c.train.plan import Plan, model_config
 from d2c.train.preview import write_grid
+from d2c.train.step import Trainer
+from d2c.train.trackers import Trackers
 from d2c.train.verb import TrainConfig
 
 ROWS, COLUMNS, STEPS = 10, 4, 16  # of the sample grid: classes, samples of each, Euler steps
 
 
 def write_run(
-    build: Build, data: Artifact, config: TrainConfig, plan: Plan, device: torch.device, precision: str
+    build: Build,
+    data: Artifact,
+    config: TrainConfig,
+    plan: Plan,
+    device: torch.device,
+    precision: str,
+    team: Team | None = None,
 ) -> None:
     """Train in the build's folder and leave a finished run there."""
-    build.used(device, 1)
-    autoencoder = load(config.autoencoder, device)
-    model = make_model(data, config, plan, autoencoder).to(device)
-    training = load_set(data, config, plan, model, autoencoder, device, precision, build.progress)
-    trainer = Trainer(model, training, config, lr=plan.lr, device=device, precision=precision)
-    preview = Preview(trainer, autoencoder, build.folder, plan)
-    loop = Loop(trainer, build.folder, build.progress, preview)
-    try:
-        steps = loop.run()
-    except torch.OutOfMemoryError:
-        raise D2CError(
-            f"{device} has too little memory for {config.model} with batch {config.batch}: use a smaller batch"
-        ) from None
+    team = team or Team()
+    build.used(device, team.size)
+    team.tell({"folder": str(build.folder)})
+    trainer, loop, steps = train_in(build.folder, data, config, plan, device, precision, build.progress, team)
+    model = trainer.model
     facts = summary(build.folder, config, plan, model, steps)
-    facts["warnings"] = [*plan.warnings, *filter(None, [trainer.fallback, loop.stopped])]
+    facts |= {"devices": team.size, "micro_batch": trainer.micro}
+    facts["warnings"] = [*plan.warnings, *trainer.notes, *filter(None, [loop.stopped])]
     if loop.stopped:
         facts["stopped"] = loop.stopped
     save_model(build.folder / "ema.safetensors", trainer.average.model, {"classes": plan.classes, "steps": steps})
@@ -60,6 +63,39 @@ def write_run(
     if not config.keep_state:
         checkpoint.drop(build.folder)  # a finished run samples and scores without it; it is four times as large
     build.note(**facts)
+
+
+def train_in(
+    folder: Path,
+    data: Artifact,
+    config: TrainConfig,
+    plan: Plan,
+    device: torch.device,
+    precision: str,
+    progress: Progress,
+    team: Team,
+) -> tuple[Trainer, Loop, int]:
+    """Train with the books in `folder`, as the first process of a team or as another."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    autoencoder = load(config.autoencoder, device)
+    model = make_model(data, config, plan, autoencoder).to(device)
+    if not team.first:
+        team.wait()  # what the first encodes is then there
+    training = load_set(data, config, plan, model, autoencoder, device, precision, progress)
+    if team.first:
+        team.wait()
+    trainer = Trainer(model, training, config, lr=plan.lr, device=device, precision=precision, team=team)
+    if team.first:
+        each = f"{team.size} × {trainer.local} images" if team.size > 1 else "one device"
+        progress.say(
+            f"batch {config.batch} in all: {each}, {trainer.micro} at once; {training.bytes / 1e9:.2f} GB of data"
+        )
+    preview = Preview(trainer, autoencoder, folder, plan)
+    with Trackers(config, folder) if team.first else nullcontext() as trackers:
+        loop = Loop(trainer, folder, progress, preview, trackers.log if trackers is not None else None)
+        steps = loop.run()
+    return trainer, loop, steps
 
 
 def make_model(data: Artifact, config: TrainConfig, plan: Plan, autoencoder: Autoencoder) -> DiT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,11 @@ from typing import Any
 from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure, option
 from d2c.diffusion.config import model_names
-from d2c.train.plan import plan
+from d2c.team import Team, gather
+from d2c.train.plan import Plan, plan
+from d2c.train.rate import SCHEDULES
+
+FORMS = ("warmup", "power")  # of the weight average, see `d2c.train.ema`
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,17 @@ class TrainConfig:
         0.1, "Chance that class and text are dropped, for guidance", minimum=0, maximum=1, advanced=True
     )
     warmup: int = option(20, "Steps in which the learning rate rises", unit="steps", minimum=0, advanced=True)
+    schedule: str = option("constant", "The learning rate after its rise", choices=SCHEDULES, advanced=True)
+    beta2: float = option(0.999, "Adam's memory of squared gradients", minimum=0, maximum=1, advanced=True)
+    weight_decay: float = option(0.0, "Decoupled weight decay (AdamW)", minimum=0, advanced=True)
     ema: float = option(0.9999, "Decay of the weight average, after its warm-up", minimum=0, maximum=1, advanced=True)
+    ema_form: str = option(
+        "warmup", "The average's memory: a decay that warms up, or a share of the run", choices=FORMS, advanced=True
+    )
+    ema_width: float = option(
+        0.1, "Width of the average as a share of the run (power)", minimum=0, maximum=0.28, advanced=True
+    )
+    qk_norm: bool = option(False, "Normalise queries and keys: against spikes, a little slower", advanced=True)
     clip: float = option(1.0, "Largest norm of the gradient (0: no clipping)", minimum=0, advanced=True)
     log_every: int = option(10, "Steps between metrics", unit="steps", minimum=1, identity=False, advanced=True)
     sample_every: int = option(
@@ -47,6 +62,30 @@ class TrainConfig:
         200, "Steps between checkpoints", unit="steps", minimum=1, identity=False, advanced=True
     )
     keep_state: bool = option(False, "Keep the last checkpoint in the finished run", identity=False, advanced=True)
+    keep: int = option(1, "Checkpoints kept: the last so many", minimum=1, identity=False, advanced=True)
+    rollback: int = option(
+        0, "Times to go back to the last checkpoint, at half the rate, when training diverges", minimum=0, advanced=True
+    )
+    micro_batch: int = option(
+        0,
+        "Images at once on a device (0: all of its part, halved while they do not fit)",
+        minimum=0,
+        identity=False,
+        unit="images",
+        advanced=True,
+    )
+    checkpointing: str = option(
+        "off", "Compute activations twice to keep fewer", choices=("on", "off"), identity=False, advanced=True
+    )
+    graph: str = option(
+        "auto", "CUDA graphs, for small models", choices=("auto", "on", "off"), identity=False, advanced=True
+    )
+    trackers: str = option(
+        "",
+        "Follow the run elsewhere too: tensorboard, wandb, trackio, separated by commas",
+        identity=False,
+        advanced=True,
+    )
     compile: str = option("auto", "torch.compile", choices=("auto", "on", "off"), identity=False, advanced=True)
     device: str = option("auto", "Where to run: auto, cpu, cuda, cuda:1 …", identity=False)
     precision: str = option("auto", "Arithmetic of the forward pass", choices=("auto", "fp32", "bf16"), advanced=True)
@@ -88,25 +127,53 @@ def train(
     checkpoint only with `keep_state`. Raises D2CError naming the step when the loss or the gradient is no
     longer finite, and UsageError when model and image size do not fit.
     """
-    from d2c.device import pick
-    from d2c.device import precision as resolve_precision
-
     if isinstance(parent, Artifact) and workspace is None:
         workspace = parent.workspace
     ws = Workspace.at(workspace)
     data = ws.resolve(parent, ("condensed", "datasets"))
     config = configure(TrainConfig, config, options)
     layout = plan(data, config)
-    device = pick(config.device)
-    precision = resolve_precision(config.precision, device)
+    with gather() as team:
+        return _train(ws, data, config, layout, team, name, force, quiet)
+
+
+def _train(
+    ws: Workspace,
+    data: Artifact,
+    config: TrainConfig,
+    layout: Plan,
+    team: Team,
+    name: str | None,
+    force: bool,
+    quiet: bool,
+) -> Artifact:
+    """As one process of a team: the first makes the artifact, the others train beside it."""
+    from d2c.device import pick
+    from d2c.device import precision as resolve_precision
+
+    device = pick(team.device(config.device))
+    precision = str(team.tell(resolve_precision(config.precision, device)))
+    if not team.first:
+        said = team.tell(None)
+        if "folder" in said:
+            from d2c.progress import Progress
+            from d2c.train.run import train_in
+
+            os.environ.pop("D2C_JOB_DIR", None)  # the first process speaks for all
+            progress = Progress(None, quiet=True)
+            train_in(Path(said["folder"]), data, config, layout, device, precision, progress, team)
+            said = team.tell(None)
+        return ws.resolve(f"runs/{said['made']}", "runs")
 
     def write(build: Build) -> None:
         from d2c.train.run import write_run
 
-        write_run(build, data, config, layout, device, precision)
+        write_run(build, data, config, layout, device, precision, team)
 
     stem = f"{slugify(data.name.removesuffix(f'-{data.fingerprint[:6]}'))}-{slugify(config.model)}"
     extra = {**layout.resolved(), "precision": precision}
-    return produce(
+    made = produce(
         ws, "runs", config, write, stem=stem, name=name, parents=[data], extra=extra, force=force, quiet=quiet
     )
+    team.tell({"made": made.name})
+    return made

@@ -18,7 +18,8 @@ from d2c.diffusion.sit import build
 torch.manual_seed(0)
 worst = 0.0
 # 25 tokens, a width of 192 and an MLP of 768: none is a whole number of tiles.
-for options in ({}, {"align_dim": 7, "align_depth": 2}, {"text_dim": 6, "text_length": 4}, {"align_dim": 7, "align_depth": 3}):
+aligned = [{"align_dim": 7, "align_depth": depth} for depth in (2, 3)]
+for options in ({}, *aligned, {"text_dim": 6, "text_length": 4}):
     model = build(ModelConfig("SiT", "Ti", 2, 10, 3, 4, layers=3, **options)).train()
     if "text_dim" in options:
         model.set_text(torch.randn(4, 4, 6), torch.ones(4, 4, dtype=torch.bool))
