@@ -6,8 +6,9 @@
 Photographs are made (500 × 375, JPEG of about 100 kB), weights are random, which costs what trained ones cost. In one
 run, on one device: the encoder's forward pass alone on a batch that lies there (as `attach` would run it: bf16 and
 compiled where it would be), then the whole stream, in alternation, `--rounds` times each; what is printed is the
-median of each, their ratio, and the same with the mirrored image and with components. Decoding shares the cores with
-the encoder on a CPU; on a GPU it must keep up with it, and the line says how many cores it had.
+median of each, their ratio, and the same with the mirrored image and with components (`--only tokens` leaves them
+out). Decoding shares the cores with the encoder on a CPU: the last column is the ratio in core seconds there, which
+other programs on the machine disturb least. On a GPU decoding must keep up, and the line says how many cores it had.
 """
 
 from __future__ import annotations
@@ -47,29 +48,30 @@ def encoder_of(name: str, file: Path, grid: int, device: torch.device, arithmeti
     return TimmVision(describe_vision(name), grid=grid, weights=file, device=device, precision=arithmetic)
 
 
-def bare(stream: Stream, seconds: float) -> float:
-    """Images a second of the forward pass alone, on a batch that lies on the device already."""
+def bare(stream: Stream, seconds: float) -> tuple[float, float]:
+    """Images a second, and a core second, of the forward pass alone, on a batch that lies on the device already."""
     encoder: Any = stream.encoder
     shape = (stream.batch, 3, encoder.image_size, encoder.image_size)
     x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)).to(stream.device)
     encoder.tokens(x)
     _wait(stream.device)
-    started, done = time.perf_counter(), 0
+    started, cores, done = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - started < seconds:
         encoder.tokens(x)
         _wait(stream.device)
         done += len(x)
-    return done / (time.perf_counter() - started)
+    return done / (time.perf_counter() - started), done / (time.process_time() - cores)
 
 
-def whole(stream: Stream, folder: Path) -> float:
-    """Images a second of everything, from the encoded JPEG to the shard on disk, the last one flushed."""
+def whole(stream: Stream, folder: Path) -> tuple[float, float]:
+    """Images a second, and a core second, of everything: from the encoded JPEG to the shard on disk, flushed."""
     stream.folder = folder
     stream.done, stream.seconds = 0, 0.0
-    started = time.perf_counter()
+    started, cores = time.perf_counter(), time.process_time()
     stream.run(Team())
     _wait(stream.device)
-    return len(stream.ids) / (time.perf_counter() - started)
+    count = len(stream.ids)
+    return count / (time.perf_counter() - started), count / (time.process_time() - cores)
 
 
 def _wait(device: torch.device) -> None:
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each measurement of the bare pass")
+    parser.add_argument("--only", default="", help="one of the three rows")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--folder", type=Path, help="where the scratch folder is made")
@@ -110,28 +113,34 @@ def main() -> None:
         data = photographs(folder, given.images, min(given.distinct, given.images))
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
         print(f"{given.vision}, {given.grid} × {given.grid} tokens, {arithmetic}, {name}, {os.cpu_count()} cores")
-        print("| | bare forward, images/s | attach, images/s | ratio |\n|---|---|---|---|")
+        print("| | bare forward, images/s | attach, images/s | ratio | core seconds |\n|---|---|---|---|---|")
         for label, how in (
             ("tokens", How(batch=given.batch)),
             ("tokens, mirrored too", How(flip=True, batch=given.batch)),
             ("128 components", How(components=128, batch=given.batch)),
         ):
+            if given.only and given.only != label:
+                continue
             encoder = encoder_of(given.vision, folder / "model.safetensors", given.grid, device, arithmetic)
             images = Images(data)
             stream = Stream(images, images.ids, encoder, how, folder / label, Progress(None, quiet=True), device)
             stream.fit()
-            rates: list[tuple[float, float]] = []
+            rates: list[tuple[float, ...]] = []
             for turn in range(given.rounds):
                 alone = bare(stream, given.seconds)
                 into = folder / f"{label} {turn}"
                 into.mkdir(parents=True)
                 for basis in (folder / label).glob("basis.*"):
                     os.link(basis, into / basis.name)
-                rates.append((alone, whole(stream, into) * (2 if how.flip else 1)))
-            alone, all_ = (statistics.median(side) for side in zip(*rates, strict=True))
-            ratio = statistics.median(b / a for a, b in rates)
+                sides = 2 if how.flip else 1
+                rates.append((*alone, *(rate * sides for rate in whole(stream, into))))
+            alone, _, all_, _ = (statistics.median(side) for side in zip(*rates, strict=True))
+            ratio, cores = (statistics.median(row[i + 2] / row[i] for row in rates) for i in (0, 1))
             compiled = ", compiled" if stream.fixed else ""
-            print(f"| {label}{compiled}, batch {stream.batch} | {alone:,.2f} | {all_:,.2f} | {ratio:.2f} |", flush=True)
+            print(
+                f"| {label}{compiled}, batch {stream.batch} | {alone:,.2f} | {all_:,.2f} | {ratio:.2f} | {cores:.2f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ class TimmVision:
         self.image_size = grid * REPA_PATCH if preprocess == "repa" else self.input_size
         self._forward: Any = self._maps
         try:
-            probe = self._maps(torch.zeros(1, 3, self.input_size, self.input_size, device=device))
+            with torch.inference_mode():
+                probe = self._maps(torch.zeros(1, 3, self.input_size, self.input_size, device=device))
         except (AssertionError, RuntimeError, ValueError) as problem:  # as timm says that a size does not suit it
             raise D2CError(f"{info.name} takes no images of {self.input_size} px: {str(problem)[:200]}") from None
         self.dim = int(probe.shape[1])
@@ -82,7 +83,6 @@ class TimmVision:
         """Compile the forward pass for one batch size."""
         self._forward = torch.compile(self._maps, dynamic=False)
 
-    @torch.inference_mode()
     def _maps(self, x: Tensor) -> Tensor:
         """The last feature map [B, D, h, w] of normalised images, prefix tokens dropped."""
         with autocast(self.device, self.precision):

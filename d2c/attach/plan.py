@@ -17,11 +17,12 @@ from d2c.attach.templates import prompts_of, read_templates
 from d2c.attach.text import TextInfo, describe_text
 from d2c.attach.vision import VisionInfo, default_grid, describe_vision
 from d2c.attach.weights import local_file
-from d2c.data.store import rows_of
 from d2c.errors import D2CError, UsageError
 from d2c.score.scorers import Located, locate
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from d2c.attach.verb import AttachConfig
 
 HALF = 2  # bytes of a float16 or bfloat16
@@ -57,8 +58,9 @@ def plan_of(subset: Artifact, config: AttachConfig) -> Plan:
     check_recipe(subset)
     dataset = subset.parent("datasets")
     check_recipe(dataset)
-    ids = _ids(subset, dataset)
-    sizes = dataset.table("samples.parquet", ["sample_id", "width", "height"]).set_index("sample_id").min(axis=1)
+    samples = dataset.table("samples.parquet", ["sample_id", "label", "width", "height"]).set_index("sample_id")
+    ids = _ids(subset, samples["label"], dataset)
+    sizes = samples[["width", "height"]].min(axis=1)
     vision, text = describe_vision(config.vision), describe_text(config.text)
     if vision.dim and config.components > vision.dim:
         raise UsageError(f"{config.components} components of {vision.name}'s {vision.dim} channels: at most that many")
@@ -91,7 +93,7 @@ def plan_of(subset: Artifact, config: AttachConfig) -> Plan:
     )
 
 
-def _ids(subset: Artifact, dataset: Artifact) -> np.ndarray:
+def _ids(subset: Artifact, label: pd.Series[int], dataset: Artifact) -> np.ndarray:
     """The subset's images, int64 [M]. Raises D2CError for a table that does not belong to the data set."""
     table = subset.table("subset.parquet", ["sample_id", "label"])
     ids = table["sample_id"].to_numpy(np.int64)
@@ -100,11 +102,10 @@ def _ids(subset: Artifact, dataset: Artifact) -> np.ndarray:
     whose = f"subset.parquet of subsets/{subset.name} was edited, or belongs to another data set: "
     if len(np.unique(ids)) != len(ids):
         raise D2CError(f"{whose}it names an image twice; copy it again, or select again")
-    try:
-        labels = rows_of(dataset, ids, ["label"])["label"].to_numpy()
-    except D2CError as problem:
-        raise D2CError(f"{whose}{problem}; copy it again, or select again") from None
-    if not np.array_equal(labels, table["label"].to_numpy()):
+    known = np.isin(ids, label.index.to_numpy())
+    if not known.all():
+        raise D2CError(f"{whose}datasets/{dataset.name} has no sample {ids[~known][0]}; copy it again, or select again")
+    if not np.array_equal(label.loc[ids].to_numpy(), table["label"].to_numpy()):
         raise D2CError(f"{whose}its labels are not those of datasets/{dataset.name}; copy it again, or select again")
     return ids
 

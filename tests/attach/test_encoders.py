@@ -159,3 +159,20 @@ def test_spatial_normalisation() -> None:
             values = x[b, :, c].numpy()
             wanted = (values - values.mean()) / (values.std(ddof=1) + 1e-6)
             np.testing.assert_allclose(z[b, :, c], wanted, atol=1e-5)
+
+
+def test_compiled_gives_the_same(tiny_vit: Path, scorer_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Traced and taken apart as for a GPU, but not turned into its code, which takes a minute."""
+    import functools
+
+    from d2c.attach.scorer import ScorerVision
+    from d2c.diffusion.checkpoints import load_model
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    vit = open_("hf-hub:org/tiny-vit", tiny_vit / "model.safetensors", 4)
+    own = ScorerVision(load_model(scorer_file), source="", seed=0, device=CPU, precision="fp32")
+    for encoder in (vit, own):
+        x = images(3, encoder.image_size)
+        plain = encoder.encode(x)
+        encoder.hasten()
+        np.testing.assert_allclose(encoder.encode(x), plain, atol=1e-4)

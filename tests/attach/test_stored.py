@@ -25,10 +25,12 @@ from d2c.attach.scorer import ScorerVision
 from d2c.attach.stored import VisionTokens, open_shard, widened
 from d2c.attach.stream import even_batch
 from d2c.data import ingest
-from d2c.data.store import pixels
+from d2c.data.store import Images, pixels
 from d2c.diffusion.checkpoints import load_model
 from d2c.errors import Cancelled, D2CError
+from d2c.progress import Progress
 from d2c.select import select
+from d2c.team import Team
 from d2c.train.data import stored_tokens
 
 HERE: dict[str, Any] = {"device": "cpu", "precision": "fp32", "quiet": True, "text": "none"}
@@ -163,6 +165,30 @@ def test_normalised_over_the_places(many: Artifact) -> None:
     np.testing.assert_allclose(found.mean(1), 0, atol=0.02)
     np.testing.assert_allclose(found.std(1, ddof=1), 1, atol=0.02)
     assert made.facts["vision"]["normalise"] == "spatial"
+
+
+def test_a_compiled_model_meets_one_batch_size(
+    many: Artifact, scorer_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = attach(many, **HERE)
+    encoder = ScorerVision(load_model(scorer_file), source="", seed=0, device=torch.device("cpu"), precision="fp32")
+    tokens, sizes = ScorerVision.tokens, []
+
+    def note(self: ScorerVision, images: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(images))
+        return tokens(self, images)
+
+    monkeypatch.setattr(ScorerVision, "tokens", note)
+    ids = made.table("subset.parquet")["sample_id"].to_numpy()
+    progress = Progress(None, quiet=True)
+    found = stream.Stream(
+        Images(made), ids, encoder, stream.How(batch=24), tmp_path / "out", progress, torch.device("cpu")
+    )
+    found.fixed = True
+    found.run(Team())
+    assert set(sizes) == {found.batch} == {22}  # 64 in three, and the last 13 filled up
+    rows = [open_shard(p).floats("tokens") for p in sorted((tmp_path / "out").iterdir())]
+    np.testing.assert_allclose(np.concatenate(rows), tokens_of(made).read(range(141)), atol=0.02)
 
 
 def test_a_stop_costs_a_shard_at_most(many: Artifact, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
