@@ -72,7 +72,8 @@ def plan_of(subset: Artifact, config: AttachConfig) -> Plan:
     else:
         grid = 0
     classes = tuple(str(name) for name in dataset.json("classes.json"))
-    origin = str(dataset.facts.get("origin") or dataset.facts.get("source") or "source not recorded")
+    origin = str(dataset.facts.get("origin") or "a source that is not recorded")
+    origin = Path(origin).name if Path(origin).is_absolute() else origin  # the card goes to other machines
     return Plan(
         subset,
         dataset,
