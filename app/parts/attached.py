@@ -76,7 +76,8 @@ def _texts(data: Artifact) -> None:
     charts.show(figure, key="text_map", alt=f"{len(found.names)} classes by what the text encoder makes of their names")
     meaning = "" if data.facts["text"].get("meaningful") else " Hashed letters: near means spelt alike."
     st.caption(
-        f"Classes that lie close read alike to the encoder; the plane shows {words.share(found.share)} of it.{meaning}"
+        f"Texts that are alike lie close; the plane shows {words.share(found.share)} of how they differ, and each point "
+        f"says which text is nearest.{meaning}"
     )
 
 
@@ -84,14 +85,13 @@ def text_figure(found: TextMap, height: int = 300) -> go.Figure:
     """One point a class, its name beside it where there are few; each says which text is nearest."""
     figure = charts.blank(height, "", "")
     few = len(found.names) <= NAMED
-    middle = float(np.median(found.x)) if len(found.x) else 0.0
     nearest = [found.names[i] for i in found.nearest]
     figure.add_scatter(
         x=np.asarray(found.x, np.float32),
         y=np.asarray(found.y, np.float32),
         mode="markers+text" if few else "markers",
         text=[words.short(name, 18) for name in found.names] if few else None,
-        textposition=["middle right" if x <= middle else "middle left" for x in found.x] if few else None,
+        textposition=_beside(found.x, found.y) if few else None,
         customdata=np.array([found.names, nearest, [f"{c:.3f}" for c in found.cosine]], dtype=object).T,
         marker={"color": charts.ACCENT, "size": 9 if few else 6, "opacity": 0.8, "line": {"width": 0}},
         hovertemplate="<b>%{customdata[0]}</b><br>nearest: %{customdata[1]}, cosine %{customdata[2]}<extra></extra>",
@@ -100,6 +100,19 @@ def text_figure(found: TextMap, height: int = 300) -> go.Figure:
     figure.update_xaxes(showticklabels=False, showgrid=False)
     figure.update_yaxes(showticklabels=False, showgrid=False)
     return figure
+
+
+def _beside(x: np.ndarray, y: np.ndarray) -> list[str]:
+    """Where each point's name goes: towards the middle, and away from a name on the same side at nearly its height."""
+    sides = ["right" if value <= np.median(x) else "left" for value in x]
+    heights = ["middle"] * len(x)
+    near = 0.07 * max(float(np.ptp(y)), 1e-12)
+    order = np.argsort(y, kind="stable")
+    for low, high in zip(order[:-1], order[1:], strict=True):
+        if sides[low] == sides[high] and y[high] - y[low] < near:
+            heights[low] = "bottom" if heights[low] == "middle" else heights[low]
+            heights[high] = "top"
+    return [f"{height} {side}" for height, side in zip(heights, sides, strict=True)]
 
 
 @st.fragment

@@ -133,6 +133,11 @@ def test_blending() -> None:
     assert attached.overlay(picture, colours, 1).getpixel((0, 7)) == (0, 0, 0)
 
 
+def test_names_at_one_height_make_way() -> None:
+    x, y = np.array([0.0, 0.1, 5.0, 6.0, 6.1]), np.array([0.0, 10.0, 5.0, 7.0, 7.1])
+    assert attached._beside(x, y) == ["middle right", "middle right", "middle right", "bottom left", "top left"]
+
+
 @pytest.mark.parametrize(("classes", "mode"), [(3, "markers+text"), (40, "markers")])
 def test_names_stand_beside_few_points(classes: int, mode: str) -> None:
     draw = np.random.default_rng(0).normal(size=(2, classes))
