@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -76,8 +77,8 @@ def _texts(data: Artifact) -> None:
     charts.show(figure, key="text_map", alt=f"{len(found.names)} classes by what the text encoder makes of their names")
     meaning = "" if data.facts["text"].get("meaningful") else " Hashed letters: near means spelt alike."
     st.caption(
-        f"Texts that are alike lie close; the plane shows {words.share(found.share)} of how they differ, and each point "
-        f"says which text is nearest.{meaning}"
+        f"Texts that are alike lie close; the plane shows {words.share(found.share)} of how they differ, and each "
+        f"point says which text is nearest.{meaning}"
     )
 
 
@@ -108,7 +109,7 @@ def _beside(x: np.ndarray, y: np.ndarray) -> list[str]:
     heights = ["middle"] * len(x)
     near = 0.07 * max(float(np.ptp(y)), 1e-12)
     order = np.argsort(y, kind="stable")
-    for low, high in zip(order[:-1], order[1:], strict=True):
+    for low, high in itertools.pairwise(order):
         if sides[low] == sides[high] and y[high] - y[low] < near:
             heights[low] = "bottom" if heights[low] == "middle" else heights[low]
             heights[high] = "top"
