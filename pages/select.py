@@ -5,7 +5,20 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import attaching, browse, cards, choosing, exporting, jobs, microscope, ranking, recipes, scorers, words
+from app.parts import (
+    attached,
+    attaching,
+    browse,
+    cards,
+    choosing,
+    exporting,
+    jobs,
+    microscope,
+    ranking,
+    recipes,
+    scorers,
+    words,
+)
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 from d2c.explore.summaries import summary_of
@@ -89,6 +102,7 @@ with middle:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f":material/check: Condensed already: {', '.join(words.plain(c.name) for c in made)}")
             go_button("Train on it", "train", key="to_train", primary=False)
+        attached.views(made)
 
 st.divider()
 st.subheader("Take it out", anchor=False)

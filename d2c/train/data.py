@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from d2c.artifacts import Artifact
+from d2c.attach.grids import regrid
+from d2c.attach.stored import open_vision
 from d2c.errors import D2CError
 
 
@@ -37,7 +40,7 @@ class TrainingSet:
     mean: Tensor  # (M, C, S, S) uint8 | (1 or 2, M, C, S, S) fp16
     std: Tensor | None  # as `mean` for latents
     labels: Tensor  # (M,) int64
-    tokens: Tensor | None  # (M, T, D) fp16 on the transformer's grid
+    tokens: Tensor | None  # (M, T, D) on the transformer's grid; (2, M, T, D) with those of the mirrored images
     device: torch.device  # where batches go, wherever the set lies
 
     def __len__(self) -> int:
@@ -73,6 +76,9 @@ class TrainingSet:
         y = self.labels[index].to(self.device, non_blocking=True)
         if self.tokens is None:
             return x, y, None
+        if self.tokens.dim() == 4:  # the mirrored image's own, for a latent or picture that was mirrored
+            own = flipped.to(where).long()
+            return x, y, self.tokens[own, index].to(self.device, non_blocking=True)
         z = self.tokens[index].to(self.device, non_blocking=True)
         return x, y, torch.where(flipped[:, None, None], mirror(z), z)
 
@@ -124,6 +130,29 @@ def on_grid(tokens: np.ndarray, grid: int, *, chunk: int = 512) -> Tensor:
             part = F.interpolate(part, size=(grid, grid), mode="bilinear", align_corners=False)
         resampled[start : start + chunk] = part.permute(0, 2, 3, 1).reshape(-1, grid * grid, d).half()
     return resampled
+
+
+def stored_tokens(data: Artifact, grid: int, *, flip: bool) -> Tensor | None:
+    """The vision tokens of a condensed set on the transformer's grid, bf16 [M, grid², D], row i = row i of its table.
+
+    With `flip` and tokens of the mirrored images in the set, [2, M, grid², D]. Compressed tokens are expanded. File by
+    file, so that memory holds little more than the result. None where the set has none.
+    Raises D2CError for what `d2c.attach.open_vision` refuses.
+    """
+    found = open_vision(data)
+    if found is None:
+        return None
+    sides = 2 if flip and found.flips else 1
+    tokens = torch.empty(sides, found.images, grid * grid, found.dim, dtype=torch.bfloat16)
+    basis = None if found.basis is None else [torch.from_numpy(np.array(part)) for part in found.basis]
+    for side in range(sides):
+        for start, stored, kind in found.parts(flip=side == 1):
+            part = torch.from_numpy(np.array(stored).view(np.int16 if kind == "BF16" else stored.dtype))
+            part = part.view(torch.bfloat16) if kind == "BF16" else part
+            if basis is not None:
+                part = part.float() @ basis[1] + basis[0]
+            tokens[side, start : start + len(part)] = regrid(part, grid).to(torch.bfloat16)
+    return tokens if sides == 2 else tokens[0]
 
 
 def mirror(tokens: Tensor) -> Tensor:

@@ -140,13 +140,10 @@ def _text(data: Artifact) -> tuple[int, int] | None:
 
 
 def _vision(data: Artifact) -> tuple[str | None, int]:
-    encoder = data.facts.get("vision", {}).get("encoder", "")
-    files = sorted(p.name for p in data.path.glob("vision-*.safetensors"))
-    files.sort(key=lambda name: name != f"vision-{encoder}.safetensors")
-    if not files:
-        return None, 0
-    shape = _shape(data, files[0], "tokens")
-    return files[0], shape[2] if shape else 0
+    from d2c.attach.stored import open_vision
+
+    found = open_vision(data)
+    return (found.folder.name, found.dim) if found is not None else (None, 0)
 
 
 def _shape(data: Artifact, file: str, key: str) -> list[int] | None:

@@ -7,11 +7,11 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from d2c.artifacts import Artifact, Build
+from d2c.attach.check import check
 from d2c.data.latents import encode
 from d2c.data.store import labels_of, pixels
 from d2c.device import autocast
@@ -24,7 +24,7 @@ from d2c.errors import D2CError
 from d2c.progress import Progress
 from d2c.team import Team
 from d2c.train import checkpoint
-from d2c.train.data import TrainingSet, check_labels, latent_set, on_grid, pixel_set
+from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_tokens
 from d2c.train.draws import INIT, seed_of
 from d2c.train.loop import Loop
 from d2c.train.metrics import finish_metrics, read_metrics
@@ -124,14 +124,13 @@ def load_set(
 
     On the device if they fit.
     """
+    if data.kind == "condensed":
+        check(data)
     ids, labels = labels_of(data)
     check_labels(labels, len(plan.classes), f"{data.kind}/{data.name}")
     tokens: Tensor | None = None
     if plan.vision is not None:
-        stored = data.arrays(plan.vision)["tokens"]
-        if len(stored) != len(ids):
-            raise D2CError(f"{plan.vision} has {len(stored)} rows for {len(ids)} images: attach them again")
-        tokens = on_grid(np.ascontiguousarray(stored), model.config.grid)
+        tokens = stored_tokens(data, model.config.grid, flip=config.flip)
     if config.autoencoder == "identity":
         progress.stage("read", total=len(ids), unit="image")
         images = pixels(data, ids, plan.image_size, plan.channels, progress=progress)
