@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from d2c.diffusion.paths import PATHS
-from d2c.diffusion.samplers import evaluations, noise_for, predict, sample, to_uint8
+from d2c.diffusion.guiding import Guided, Plain, Quick, fits, network
+from d2c.diffusion.samplers import Chance, FreshNoise, diffusion_of, evaluations, noise_for, sample, to_uint8
 from d2c.errors import UsageError
 
 MEAN, STD = 0.7, 0.3
@@ -109,7 +110,8 @@ def test_guidance_on_every_channel(tiny, guidance):
     x, t, y = torch.randn(3, 4, 8, 8), torch.tensor([0.3]), torch.tensor([0, 1, 3])
     with torch.inference_mode():
         cond, uncond = (model(x, t, labels)[:, :4] for labels in (y, torch.full((3,), 4)))
-        torch.testing.assert_close(predict(model, x, t, y, guidance), uncond + guidance * (cond - uncond))
+        guided = Guided(Plain(model), y, guidance)(x, t, 0.7)
+        torch.testing.assert_close(guided, uncond + guidance * (cond - uncond))
 
 
 def test_repa_and_sit_give_the_same_image_from_the_same_field():
@@ -147,5 +149,5 @@ def test_uint8_is_dit_s_rule():
 
 
 def test_an_unknown_solver_is_refused():
-    with pytest.raises(UsageError, match="no solver 'rk4'; known: euler, heun"):
+    with pytest.raises(UsageError, match="no solver 'rk4'; known: euler, heun, ddim, sde"):
         sample(Gaussian("sit"), torch.zeros(1, 1, 1, 1), torch.zeros(1), solver="rk4")
