@@ -78,7 +78,8 @@ class Quick:
 
 def fits(model: nn.Module) -> bool:
     """Whether `FrozenDiT` reads every weight that this model's samples depend on."""
-    return type(model) is DiT and all(_READ.fullmatch(name) for name in model.state_dict())
+    known = isinstance(model, DiT) and type(model).forward is DiT.forward
+    return known and all(_READ.fullmatch(name) for name in model.state_dict())
 
 
 def network(model: DiT, device: torch.device, precision: str, *, compile: bool = False) -> Plain | Quick:

@@ -158,7 +158,7 @@ def _sde(
         w = 0.0 if math.isinf(w) or (final and chance.last_step == "euler") else w
         h = last if final else a[i + 1] - a[i]
         x = x + h * (velocity - w / sigma * eps)  # the score is −ε̂/σ
-        if w > 0 and not final:
+        if not final:  # drawn where w is 0 too, so that the noise of a step is the same for every w
             x = x + math.sqrt(2 * w * h) * draw()
         report(i + 1)
     return x
