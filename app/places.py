@@ -93,6 +93,11 @@ def picture(artifact: Artifact, relative: str) -> str:
     return f"/d2c/file/{artifact.kind}/{artifact.name}/{quote(relative)}?v={artifact.fingerprint[:12]}"
 
 
+def taken_home(samples: Artifact, suffix: str) -> str:
+    """The address from which a drawing is downloaded: its sheet (png), its pictures (zip), its array (npz)."""
+    return f"/d2c/samples/{samples.name}.{suffix}?v={samples.fingerprint[:12]}"
+
+
 def unfinished_picture(kind: str, name: str, relative: str) -> str:
     """The address of a picture in the partial folder of an artifact that is being made."""
     return f"/d2c/file/{kind}/{name}/{quote(relative)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import state
-from app.parts import drawing, jobs, reports, runs
+from app.parts import drawing, jobs, reports, runs, same_noise
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 
@@ -26,11 +26,11 @@ with left:
     run = state.choose("runs", among=finished)
     if state.wanted("reports"):
         st.session_state["view"] = "Report"
-    elif state.wanted("samples"):
+    elif state.wanted("samples") and st.session_state.get("view") != "Compare":
         st.session_state["view"] = "Images"
     view = st.segmented_control(
         "View",
-        ["Images", "Report"],
+        ["Images", "Compare", "Report"],
         default="Images",
         required=True,
         key="view",
@@ -44,5 +44,7 @@ with middle:
     jobs.panel(key="samples", verbs=("sample", "evaluate"), unfinished=True, limit=3)
     if view == "Report":
         reports.judged(run, command)
+    elif view == "Compare":
+        same_noise.compare(run, command)
     else:
         drawing.sample_gallery(run, command)
