@@ -75,10 +75,11 @@ def sample_gallery(run: Artifact, command: Command | None) -> None:
     if NPZ in set(state.table(samples, "samples.parquet")["file"]):
         st.image(str(samples.path / "grid.webp"), caption="The first of each class; the images are in the npz alone")
     else:
-        tiles = _tiles(samples, label, names)
-        if len(tiles) > MOST:
-            st.caption(f"The first {MOST} of {words.count(len(tiles))} images.")
-        gallery(tiles[:MOST], key="drawn", label="Generated images", size=72)
+        tiles, of = _tiles(samples, label, names)
+        if len(tiles) < of:
+            more = "" if label is not None else ", the first of each class. Show one class to see more of it"
+            st.caption(f"{words.count(len(tiles))} of {words.count(of)} images{more}.")
+        gallery(tiles, key="drawn", label="Generated images", size=72)
     cards.provenance(samples)
 
 
@@ -136,12 +137,16 @@ def _take_home(samples: Artifact, run: Artifact) -> None:
             jobs.start_button("Make the npz", argv, f"Pack {samples.name}", key="sample_npz", primary=False)
 
 
-def _tiles(samples: Artifact, label: int | None, names: Sequence[str]) -> list[Tile]:
-    def make() -> list[Tile]:
+def _tiles(samples: Artifact, label: int | None, names: Sequence[str]) -> tuple[list[Tile], int]:
+    """At most so many as a page takes, as many of each class as of any other; and how many there are."""
+
+    def make() -> tuple[list[Tile], int]:
         table = state.table(samples, "samples.parquet")
         rows = table if label is None else table[table["label"] == label]
-        rows = rows.sort_values(["label", "index"], kind="stable")
-        return [
+        rows, of = rows.sort_values(["label", "index"], kind="stable"), len(rows)
+        if of > MOST:
+            rows = rows.groupby("label", sort=False).head(max(MOST // rows["label"].nunique(), 1)).head(MOST)
+        tiles = [
             Tile(
                 int(r.index_),
                 picture(samples, r.file),
@@ -150,6 +155,7 @@ def _tiles(samples: Artifact, label: int | None, names: Sequence[str]) -> list[T
             )
             for r in rows.rename(columns={"index": "index_"}).itertuples()
         ]
+        return tiles, of
 
-    tiles: list[Tile] = state.derived(samples, f"tiles of {label}", make)
-    return tiles
+    found: tuple[list[Tile], int] = state.derived(samples, f"tiles of {label}", make)
+    return found

@@ -37,7 +37,7 @@ _EMPTY = {
 _CHOICES = {
     "solver": {
         "euler": "Euler (ODE)",
-        "heun": "Heun (ODE, second order)",
+        "heun": "Heun (ODE)",
         "ddim": "DDIM (η)",
         "sde": "SDE (SiT, REPA)",
     },

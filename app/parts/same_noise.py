@@ -46,7 +46,6 @@ def compare(run: Artifact, command: drawing.Command | None) -> None:
                 index=len(by_name) - 1,
                 key="right",
                 bind="query-params",
-                format_func=lambda name: drawing.how_drawn(by_name[name]).partition(": ")[2],
             )
         right = by_name.get(asked, right)
     layout = st.segmented_control(
@@ -92,7 +91,6 @@ def _run_box(run: Artifact) -> Artifact:
         [*others, run.name],
         key="other",
         bind="query-params",
-        format_func=lambda name: f"{name} (this one)" if name == run.name else name,
     )
     return found.get(asked, run)
 
