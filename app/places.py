@@ -65,7 +65,7 @@ PLACES = {
             "Samples",
             "auto_awesome",
             "Draw new images from a trained model, and judge them.",
-            ("method#Judge",),
+            ("method#Judge", "sampling"),
         ),
         Place("jobs", "Jobs", "checklist", "Everything that is computed in the background.", ("jobs",)),
     )

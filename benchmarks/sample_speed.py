@@ -123,6 +123,7 @@ class Race:
     def __init__(self, device: torch.device, batch: int, steps: int, rounds: int) -> None:
         self.device, self.batch, self.steps, self.rounds = device, batch, steps, rounds
         self.rows: list[tuple[str, float]] = []
+        self.waiting: list[tuple[str, Callable[[int], object]]] = []
 
     def wait(self) -> None:
         """Until the device is done."""
@@ -138,14 +139,19 @@ class Race:
         return time.perf_counter() - began
 
     def note(self, what: str, run: Callable[[int], object]) -> None:
-        """Warm up, then take the median of the rounds; what a device lacks is said, and no row."""
+        """Warm up, then take the median of the rounds; what a device lacks is said, and no row.
+
+        A CPU is rarely alone: there the ways take turns, and the best round of each counts (`table`).
+        """
         try:
             began = time.perf_counter()
             run(2)
             self.wait()
             warm = time.perf_counter() - began
-            taken = [self.once(run) for _ in range(self.rounds)]
-            seconds = statistics.median(taken) if self.device.type == "cuda" else min(taken)  # a CPU is rarely alone
+            if self.device.type != "cuda":
+                self.waiting.append((what, run))
+                return
+            seconds = statistics.median(self.once(run) for _ in range(self.rounds))
         except Exception as problem:
             print(f"  {what}: {type(problem).__name__} {str(problem)[:200]}", flush=True)
             return
@@ -157,6 +163,11 @@ class Race:
 
     def table(self, title: str) -> None:
         """Markdown."""
+        best = dict.fromkeys((what for what, _ in self.waiting), float("inf"))
+        for _ in range(self.rounds):
+            for what, run in self.waiting:
+                best[what] = min(best[what], self.once(run))
+        self.rows += best.items()
         print(f"\n{title}\n\n| what | s a batch | ms a step | images/s | × the first |\n|---|---|---|---|---|")
         first = self.rows[0][1] if self.rows else 0.0
         for what, seconds in self.rows:
@@ -171,12 +182,14 @@ def race(given: argparse.Namespace) -> None:
     device = torch.device("cuda" if gpu else "cpu")
     family, size, patch = parse(given.model)
     torch.manual_seed(0)
-    model = build(ModelConfig(family, size, patch, SIDE, CHANNELS, CLASSES, learn_sigma=True)).eval()
+    with device:
+        model = build(ModelConfig(family, size, patch, SIDE, CHANNELS, CLASSES, learn_sigma=True)).eval()
     for parameter in model.parameters():
         parameter.normal_(std=0.02)
     naive: nn.Module = model
     if given.official is not None:
-        naive = official(given.official, given.model)
+        with device:
+            naive = official(given.official, given.model)
         naive.load_state_dict(model.state_dict())  # the keys are the official ones
     noise = noise_for(0, range(given.batch), (CHANNELS, SIDE, SIDE)).to(device)
     y = (torch.arange(given.batch) % CLASSES).to(device)
@@ -184,7 +197,6 @@ def race(given: argparse.Namespace) -> None:
     run = Race(device, given.batch, given.steps, given.rounds)
     torch.backends.cuda.matmul.allow_tf32 = True
     theirs = "official code" if given.official is not None else "our module, asked as the official code asks"
-    naive = naive.to(device)
     few, one = min(given.steps, 5), {"guidance": 1.0, "solver": "euler", "steps": min(given.steps, 5)}
     reference = as_official(naive, noise, y, few, 1.0)  # at g = 1 both guide every channel alike
 
@@ -199,11 +211,9 @@ def race(given: argparse.Namespace) -> None:
     if gpu:
         with torch.autocast("cuda", dtype=torch.bfloat16):
             run.note(f"{theirs}, bf16 autocast", officially)
-    if naive is not model:
-        naive = naive.cpu()
     ways: list[tuple[str, Callable[[], Network]]] = [
         ("ours, frozen fp32", lambda: Quick(model, device, "fp32")),
-        ("ours, the module in bf16 autocast", lambda: Plain(model.to(device), "bf16")),
+        ("ours, the module in bf16 autocast", lambda: Plain(model, "bf16")),
         ("ours, frozen bf16", lambda: Quick(model, device, "bf16")),
     ]
     if gpu and compiles(device):
@@ -217,7 +227,7 @@ def race(given: argparse.Namespace) -> None:
         network = make()
         print(f"  off by {off(network)} of the latents' size after {few} unguided steps", flush=True)
         run.note(what, lambda steps, n=network: integrate(n, noise, y, steps=steps, **ours))  # type: ignore[misc]
-        if network is not None and what.startswith("**"):
+        if what.startswith("**"):
             fresh = FreshNoise(0, range(given.batch), (CHANNELS, SIDE, SIDE), device)
             run.note(
                 "the same, guided up to σ = .7 alone",
@@ -246,7 +256,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=64 if gpu else 2)
     parser.add_argument("--steps", type=int, default=50 if gpu else 2)
     parser.add_argument("--guidance", type=float, default=1.5)
-    parser.add_argument("--rounds", type=int, default=3 if gpu else 5)
+    parser.add_argument("--rounds", type=int, default=2 if gpu else 6)
     race(parser.parse_args())
 
 

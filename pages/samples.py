@@ -24,10 +24,11 @@ if not finished:
 left, middle = st.columns([1.15, 3.4], gap="large")
 with left:
     run = state.choose("runs", among=finished)
-    if state.wanted("reports"):
-        st.session_state["view"] = "Report"
-    elif state.wanted("samples") and st.session_state.get("view") != "Compare":
-        st.session_state["view"] = "Images"
+if state.wanted("reports"):
+    st.session_state["view"] = "Report"
+elif state.wanted("samples") and st.session_state.get("view") != "Compare":
+    st.session_state["view"] = "Images"
+with middle:
     view = st.segmented_control(
         "View",
         ["Images", "Compare", "Report"],
@@ -35,9 +36,8 @@ with left:
         required=True,
         key="view",
         bind="query-params",
-        label_visibility="collapsed",
-        width="stretch",
     )
+with left:
     command = reports.judge_form(run) if view == "Report" else drawing.draw_form(run)
 
 with middle:

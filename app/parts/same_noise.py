@@ -41,7 +41,7 @@ def compare(run: Artifact, command: drawing.Command | None) -> None:
         by_name = {s.name: s for s in rights}
         with second:
             asked = st.selectbox(
-                "Drawing",
+                "Right drawing",
                 list(by_name),
                 index=len(by_name) - 1,
                 key="right",
@@ -58,15 +58,10 @@ def compare(run: Artifact, command: drawing.Command | None) -> None:
         label_visibility="collapsed",
     )
     twins, columns = _twins(left, right, label, names)
-    shown = (
-        f"The first {MOST} of {words.count(len(twins))} pairs" if len(twins) > MOST else words.many(len(twins), "pair")
-    )
-    st.caption(f"{shown}: the same noise and the same class in the same place.")
-    beside(
-        twins[:MOST], _names(left, right, run, other), key="pairs_beside", wipe=layout == LAYOUTS[1], columns=columns
-    )
-    for side, samples in (("Left", left), ("Right", right)):
-        st.caption(f"{side}: {words.plain(samples.name)}. {drawing.how_drawn(samples)}.")
+    st.caption(f"{words.many(len(twins), 'pair')}: the same noise and the same class in the same place.")
+    beside(twins, _names(left, right, run, other), key="pairs_beside", wipe=layout == LAYOUTS[1], columns=columns)
+    sides = (("Left", left), ("Right", right))
+    st.caption("  \n".join(f"{side}: {words.plain(s.name)}. {drawing.how_drawn(s)}." for side, s in sides))
 
 
 def same_noise(left: Artifact, right: Artifact) -> bool:
@@ -134,6 +129,8 @@ def _twins(left: Artifact, right: Artifact, label: int | None, names: Sequence[s
         a, b = (state.table(s, "samples.parquet") for s in (left, right))
         both = a.merge(b, on=["index", "label"], suffixes=("", "_right"))
         rows = (both if label is None else both[both["label"] == label]).sort_values(["label", "index"], kind="stable")
+        if len(rows) > MOST:  # as many of each class as of any other
+            rows = rows.groupby("label", sort=False).head(max(MOST // rows["label"].nunique(), 1)).head(MOST)
         each = int(rows["label"].value_counts().max()) if len(rows) else COLUMNS
         found = [
             Twin(picture(left, file), picture(right, file_right), f"Sample {index}, {names[lab]}")
