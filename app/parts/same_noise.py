@@ -30,7 +30,7 @@ def compare(run: Artifact, command: drawing.Command | None) -> None:
         left = state.choose("samples", among=drawn, label="Left")
     with second:
         other = _run_box(run)
-    rights = [s for s in state.made_from("samples", other) if s.name != left.name and same_noise(left, s)]
+    rights = [s for s in state.made_from("samples", other) if not _same_images(left, s) and same_noise(left, s)]
     with third:
         label = drawing.class_box(names)
     if not rights:
@@ -76,6 +76,13 @@ def same_noise(left: Artifact, right: Artifact) -> bool:
     count = min(len(a), len(b))
     packed = any(NPZ in set(t["file"]) for t in (a, b))
     return not packed and bool((a["label"][:count].to_numpy() == b["label"][:count].to_numpy()).all())
+
+
+def _same_images(left: Artifact, right: Artifact) -> bool:
+    """Whether two drawings differ at most in how many images they hold, and as what."""
+    free = {"count": 0, "format": ""}
+    parents = [[p["fingerprint"] for p in s.record["parents"]] for s in (left, right)]
+    return parents[0] == parents[1] and {**left.recipe, **free} == {**right.recipe, **free}
 
 
 def _run_box(run: Artifact) -> Artifact:

@@ -214,7 +214,8 @@ def test_what_is_not_drawn_from_the_same_noise_is_offered(page: Page, run: Artif
     test.button(key="twin_go").click().run()
     (job,) = jobs.jobs(run.workspace)
     assert job.argv == ("sample", "runs/early", "--count=4", "--guidance=2.0", "--precision=fp32")
-    alone = page("samples", run="small", view="Compare", other="small")
+    draw(run, "left-again", guidance=2.0, count=6)  # the same images, and two more
+    alone = page("samples", run="small", samples="left", view="Compare", other="small")
     assert "guidance 1" in alone.button(key="second").label
 
 
