@@ -1,11 +1,11 @@
-"""How fast a training step is: ours, by the real trainer, against the official code and a plain compiled step, in one run.
+"""How fast a training step is: the real trainer's against the official code's and a plain compiled one, in one run.
 
     python benchmarks/train_speed.py [--official sit.py] [--models SiT-XL/2 SiT-B/2 SiT-S/2] [--batch 256]
 
-`--official` is `models/sit.py` of a checkout of REPA; its step is run as REPA's `train.py` runs it: fp16 autocast with a
-gradient scaler, the alignment loss image by image, AdamW, an average kept parameter by parameter, `.item()` after
-each step, DINOv2-B (timm's, random weights) asked anew for every batch, and once more without the encoder. Weights and data are random,
-which costs what real ones cost. The ceiling is the device's own bf16 matrix product: (forward FLOP of model and
+`--official` is `models/sit.py` of a checkout of REPA; its step is run as REPA's `train.py` runs it: fp16 autocast with
+a gradient scaler, the alignment loss image by image, AdamW, an average kept parameter by parameter, `.item()` after each
+step, DINOv2-B (timm's, random weights) asked anew for every batch, and once more without the encoder. Weights and data
+are random, which costs what real ones cost. The ceiling is the device's own bf16 matrix product: (forward FLOP of model and
 projector) × 3. Without a GPU it compares the demo's model with a naive fp32 loop.
 """
 
@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def ceiling(device: torch.device) -> float:
 def timed(run: Callable[[], object], device: torch.device, rounds: int, warm: int = 4) -> tuple[float, float]:
     """Mean seconds of a call over `rounds` in a row, and seconds of the first call."""
     first = 0.0
-    for i in range(warm):
+    for _ in range(warm):
         started = time.perf_counter()
         run()
         wait(device)
@@ -191,15 +192,16 @@ def on_a_gpu(given: argparse.Namespace, device: torch.device) -> None:
     print("|---|---|---|---|---|---|---|", flush=True)
     for name in given.models:
         size, first = parse(name)[1], 0.0
+        args = (name, given.batch, device)
         ways: dict[str, Callable[[], Callable[[], object]]] = {}
         if given.official is not None:
             for what, online in (("encoder online", True), ("stored features", False)):
-                way = lambda online=online: official(given.official, name, given.batch, device, online=online)  # noqa: E731
-                ways[f"official REPA, fp16, {what}"] = way
-        ways["a plain compiled bf16 step"] = lambda: plain(name, given.batch, device)
-        ways["**ours**"] = lambda: ours(name, given.batch, device)
+                ways[f"official REPA, fp16, {what}"] = partial(official, given.official, *args, online=online)
+        ways["a plain compiled bf16 step"] = partial(plain, *args)
+        ways["**ours**"] = partial(ours, *args)
         if size in ("S", "B"):
-            ways["ours, without CUDA graphs"] = lambda: ours(name, given.batch, device, graph="off")
+            ways["ours, without CUDA graphs"] = partial(ours, *args, graph="off")
+        ways = {what: way for what, way in ways.items() if any(word in what for word in given.ways)}
         for what, make in ways.items():
             gc.collect()
             torch.cuda.empty_cache()
@@ -273,9 +275,8 @@ def on_a_cpu(rounds: int) -> None:
     print("| what | images/s, best | median | × the first |\n|---|---|---|---|")
     first = min(took["a naive fp32 loop"])
     for what, each in took.items():
-        print(
-            f"| {what} | {batch / min(each):,.0f} | {batch / statistics.median(each):,.0f} | {first / min(each):.2f} |"
-        )
+        best, usual = batch / min(each), batch / statistics.median(each)
+        print(f"| {what} | {best:,.0f} | {usual:,.0f} | {first / min(each):.2f} |")
 
 
 def main() -> None:
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument("--official", type=Path, help="models/sit.py of a checkout of REPA")
     parser.add_argument("--models", nargs="+", default=["SiT-XL/2", "SiT-B/2", "SiT-S/2"])
     parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--ways", nargs="+", default=["official", "plain", "ours"], help="those that are run")
     parser.add_argument("--rounds", type=int, default=15)
     given = parser.parse_args()
     device = pick("auto")
