@@ -3,10 +3,10 @@
     python benchmarks/train_speed.py [--official sit.py] [--models SiT-XL/2 SiT-B/2 SiT-S/2] [--batch 256]
 
 `--official` is `models/sit.py` of a checkout of REPA; its step is run as REPA's `train.py` runs it: fp16 autocast with
-a gradient scaler, the alignment loss image by image, AdamW, an average kept parameter by parameter, `.item()` after each
-step, DINOv2-B (timm's, random weights) asked anew for every batch, and once more without the encoder. Weights and data
-are random, which costs what real ones cost. The ceiling is the device's own bf16 matrix product: (forward FLOP of model and
-projector) × 3. Without a GPU it compares the demo's model with a naive fp32 loop.
+a gradient scaler, the alignment loss image by image, AdamW, an average kept parameter by parameter, `.item()` after
+each step, DINOv2-B (timm's, random weights) asked anew for every batch, and once more without the encoder. Weights and
+data are random, which costs what real ones cost. The ceiling is the device's own bf16 matrix product: (forward FLOP of
+model and projector) × 3. Without a GPU it compares the demo's model with a naive fp32 loop.
 """
 
 from __future__ import annotations
@@ -139,6 +139,8 @@ def official(file: Path, name: str, batch: int, device: torch.device, *, online:
     spec.loader.exec_module(module)
     depth = 8 if parse(name)[1] in ("L", "XL") else 4
     options = {"input_size": 32, "num_classes": 1000, "use_cfg": True, "z_dims": [768], "encoder_depth": depth}
+    if parse(name)[1] == "S":  # its own table leaves this at 768, which fails
+        options["decoder_hidden_size"] = 384
     model = module.SiT_models[name](**options, fused_attn=True, qk_norm=False).to(device).train()
     average = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, betas=(0.9, 0.999), weight_decay=0.0)
