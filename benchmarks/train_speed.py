@@ -12,6 +12,7 @@ model and projector) × 3. Without a GPU it compares the demo's model with a nai
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import gc
 import importlib.util
@@ -87,8 +88,14 @@ def model_of(name: str, side: int = 32) -> Any:
     return model.train()
 
 
-def ours(name: str, batch: int, device: torch.device, **options: Any) -> Callable[[], object]:
-    """A step of the real trainer."""
+def ours(
+    name: str, batch: int, device: torch.device, own_attention: bool = False, **options: Any
+) -> Callable[[], object]:
+    """A step of the real trainer, with the library's attention or ours."""
+    with contextlib.suppress(ImportError):
+        from d2c.diffusion import fused
+
+        fused.OWN_ATTENTION = own_attention
     config = TrainConfig(model=name, batch=batch, steps=10**6, warmup=0, **options)
     trainer = Trainer(model_of(name).to(device), data(device), config, lr=1e-4, device=device, precision="bf16")
     number = [0]
@@ -201,6 +208,7 @@ def on_a_gpu(given: argparse.Namespace, device: torch.device) -> None:
                 ways[f"official REPA, fp16, {what}"] = partial(official, given.official, *args, online=online)
         ways["a plain compiled bf16 step"] = partial(plain, *args)
         ways["**ours**"] = partial(ours, *args)
+        ways["ours, own attention"] = partial(ours, *args, own_attention=True)
         if size in ("S", "B"):
             ways["ours, without CUDA graphs"] = partial(ours, *args, graph="off")
         ways = {what: way for what, way in ways.items() if any(word in what for word in given.ways)}

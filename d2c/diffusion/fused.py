@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import checkpoint
 
+from d2c.diffusion.attention import attention, attention_backward
 from d2c.diffusion.dit import Block, DiT
 from d2c.diffusion.kernels import gelu_backward, gelu_forward, norm_backward, norm_forward, pack
 
 # cuDNN's attention saves a twentieth of a step on Hopper.
+# Ours (`d2c.diffusion.attention`) is correct and was never timed on a GPU: until it was, the library's does.
+OWN_ATTENTION = False
 KERNELS = [
     SDPBackend.CUDNN_ATTENTION,
     SDPBackend.FLASH_ATTENTION,
@@ -44,7 +47,13 @@ class AttentionHalf(torch.autograd.Function):
         h, m, mean, rstd = norm_forward(h, added, s, c)
         n, tokens, width = h.shape
         wide, narrow = w_qkv.to(h.dtype), w_proj.to(h.dtype)
-        qkv = F.linear(m, wide, b_qkv.to(h.dtype)).view(n, tokens, 3, heads, -1)
+        qkv = F.linear(m, wide, b_qkv.to(h.dtype))
+        if OWN_ATTENTION:
+            flat, lse = attention(qkv, heads)
+            ctx.heads, ctx.graph = heads, None
+            ctx.save_for_backward(h, o, b, g, s, c, mean, rstd, wide, narrow, qkv, flat, lse)
+            return h, F.linear(flat, narrow)
+        qkv = qkv.view(n, tokens, 3, heads, -1)
         with torch.enable_grad(), sdpa_kernel(KERNELS, set_priority=True):  # its backward is the library's own
             q, k, v = (qkv[:, :, i].transpose(1, 2).detach().requires_grad_() for i in range(3))
             mixed = F.scaled_dot_product_attention(q, k, v)
@@ -56,13 +65,19 @@ class AttentionHalf(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dh, do):  # type: ignore[no-untyped-def]
         """Gradients in the order of the inputs."""
-        h, o, b, g, s, c, mean, rstd, wide, narrow = ctx.saved_tensors
-        (mixed, q, k, v, flat), ctx.graph = ctx.graph, None
+        h, o, b, g, s, c, mean, rstd, wide, narrow, *own = ctx.saved_tensors
         n, tokens, width = h.shape
+        back = (do.reshape(-1, width) @ narrow).view_as(h)
+        if own:
+            qkv, flat, lse = own
+            dqkv, d_bias = attention_backward(qkv, flat, lse, back, ctx.heads)
+        else:
+            (mixed, q, k, v, flat), ctx.graph = ctx.graph, None
+            apart = back.view(n, tokens, q.shape[1], -1).transpose(1, 2)
+            dqkv, d_bias = pack(*torch.autograd.grad(mixed, (q, k, v), apart))
+            del mixed, q, k, v, apart
         d_proj = _weight(do, flat)
-        back = (do.reshape(-1, width) @ narrow).view(n, tokens, q.shape[1], -1).transpose(1, 2)
-        dqkv, d_bias = pack(*torch.autograd.grad(mixed, (q, k, v), back))
-        del mixed, q, k, v, flat, back
+        del own, flat, back
         dm = dqkv.view(-1, 3 * width) @ wide
         added = None if o is None else (o, b, g)
         dh, do, m, sums = norm_backward(dm.view_as(h), dh, h, added, s, c, mean, rstd)

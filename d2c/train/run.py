@@ -20,7 +20,6 @@ from d2c.diffusion.checkpoints import save_model
 from d2c.diffusion.dit import DiT
 from d2c.diffusion.samplers import noise_for, sample, to_uint8
 from d2c.diffusion.sit import build as build_model
-from d2c.errors import D2CError
 from d2c.progress import Progress
 from d2c.team import Team
 from d2c.train import checkpoint

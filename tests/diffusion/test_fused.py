@@ -38,7 +38,7 @@ for options in ({}, *aligned, {"text_dim": 6, "text_length": 4}):
         return [loss.detach()] + [p.grad.clone() for p in model.parameters()]
 
     want = gradients(model)
-    for checkpointed in (False, True):
+    for checkpointed, fused.OWN_ATTENTION in ((False, False), (True, False), (False, True), (True, True)):
         got = gradients(lambda *a, **k: fused.forward(model, *a, checkpointed=checkpointed, **k))
         for one, other in zip(want, got, strict=True):
             worst = max(worst, float((one - other).norm() / one.norm().clamp_min(1e-6)))
@@ -47,7 +47,7 @@ print(worst)
 
 
 def test_gradients_are_those_of_autograd():
-    """Every gradient of every weight, with and without alignment, text and checkpointing, to fp32's rounding."""
+    """Of every weight, with alignment, text, checkpointing and attention of our own or without, to fp32's rounding."""
     found = run(SCRIPT)
     assert float(found) < 2e-5
 
