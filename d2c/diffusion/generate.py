@@ -86,8 +86,7 @@ def images(
     `alive(steps done)` is called after each step of the solver.
     """
     device = model.pos_embed.device
-    side = model.config.image_size
-    noise = noise_for(config.seed, indices, (model.config.channels, side, side)).to(device)
+    noise = noise_for(config.seed, indices, model.config.state_shape).to(device)
     with autocast(device, config.precision):
         latents = integrate(
             model,
@@ -98,7 +97,7 @@ def images(
             guidance=config.guidance,
             progress=alive,
         )
-    x: Tensor = autoencoder.decode(latents)
+    x: Tensor = autoencoder.decode(model.split(latents)[0])
     if not bool(torch.isfinite(x).all()):
         raise D2CError(
             f"{model.config.name} gave images that are not finite: lower the guidance, or use precision fp32"

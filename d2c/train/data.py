@@ -173,3 +173,15 @@ def check_labels(labels: Sequence[int] | np.ndarray, classes: int, where: str) -
         raise D2CError(f"{where} holds no image: nothing to train on")
     if found.min() < 0 or found.max() >= classes:
         raise D2CError(f"{where} has labels {found.min()}…{found.max()} for {classes} classes: make it again")
+
+
+def loudness(tokens: Tensor, *, count: int = 2048) -> float:
+    """What the mean vision tokens of the first `count` images are to be multiplied by to have RMS 1.
+
+    Encoders differ by orders of magnitude, and the noise that is mixed with a class token has RMS 1. The same number
+    for every process, device and batch.
+    """
+    own = tokens[0] if tokens.dim() == 4 else tokens
+    kept = own[:count].cpu()
+    means = torch.cat([kept[i : i + 64].float().mean(1) for i in range(0, len(kept), 64)])
+    return 1.0 / max(float(means.square().mean().sqrt()), 1e-12)

@@ -20,7 +20,6 @@ from d2c.diffusion.checkpoints import save_model
 from d2c.diffusion.dit import DiT
 from d2c.diffusion.samplers import noise_for, sample, to_uint8
 from d2c.diffusion.sit import build as build_model
-from d2c.errors import D2CError
 from d2c.progress import Progress
 from d2c.team import Team
 from d2c.train import checkpoint
@@ -85,7 +84,16 @@ def train_in(
     training = load_set(data, config, plan, model, autoencoder, device, precision, progress)
     if team.first:
         team.wait()
-    trainer = Trainer(model, training, config, lr=plan.lr, device=device, precision=precision, team=team)
+    trainer = Trainer(
+        model,
+        training,
+        config,
+        lr=plan.lr,
+        device=device,
+        precision=precision,
+        team=team,
+        normalise=plan.normalise,
+    )
     if team.first:
         each = f"{team.size} × {trainer.local} images" if team.size > 1 else "one device"
         progress.say(
@@ -156,6 +164,8 @@ def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: in
         "image_size": plan.image_size,
         "images": plan.images,
         "classes": len(plan.classes),
+        "path": plan.path,
+        "condition": plan.condition,
         "text": plan.text is not None,
         "vision": plan.vision is not None,
     }
@@ -168,7 +178,7 @@ class Preview:
         classes = len(plan.classes)
         rows = sorted({round(i * (classes - 1) / max(1, ROWS - 1)) for i in range(ROWS)}) if classes > 1 else [0]
         self.labels = torch.tensor(rows).repeat_interleave(COLUMNS)
-        self.noise = noise_for(trainer.config.seed, range(len(self.labels)), trainer.data.shape(1)[1:])
+        self.noise = noise_for(trainer.config.seed, range(len(self.labels)), trainer.model.config.state_shape)
         self.trainer, self.autoencoder, self.folder = trainer, autoencoder, folder / "samples"
 
     def __call__(self, step: int) -> None:
@@ -177,6 +187,6 @@ class Preview:
         noise, labels = self.noise.to(trainer.device), self.labels.to(trainer.device)
         with autocast(trainer.device, trainer.precision):
             z = sample(trainer.average.model, noise, labels, steps=STEPS, solver="euler")
-        tiles = to_uint8(self.autoencoder.decode(z)).cpu().numpy()
+        tiles = to_uint8(self.autoencoder.decode(trainer.model.split(z)[0])).cpu().numpy()
         self.folder.mkdir(exist_ok=True)
         write_grid(self.folder / f"{step:06d}.webp", tiles, COLUMNS)

@@ -27,7 +27,9 @@ class Gaussian(torch.nn.Module):
         alpha, sigma = self.path.alpha(t).double(), self.path.sigma(t).double()
         pull = (x.double() - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
         clean, noise = MEAN + alpha * STD**2 * pull, sigma * pull
-        return {"sit": clean - noise, "repa": noise - clean, "dit": noise}[self.path.name].to(x.dtype)
+        curved = math.pi / 2 * (sigma * clean - alpha * noise)
+        out = {"sit": clean - noise, "repa": noise - clean, "dit": noise, "sit-cosine": curved}[self.path.name]
+        return out.to(x.dtype)
 
     def prediction(self, out):
         return out
