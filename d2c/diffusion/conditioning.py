@@ -27,16 +27,22 @@ class TimestepEmbedder(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """(N,) → (N, D)."""
         with torch.autocast(t.device.type, enabled=False):
-            embedded: Tensor = self.mlp(sinusoids(t, self.frequencies))
+            at = sinusoids(t, self.frequencies)
+            embedded: Tensor = self.mlp(at.to(next(self.mlp.parameters()).dtype))
             return embedded  # (N, D)
 
 
 def sinusoids(t: Tensor, count: int, max_period: float = 10_000.0) -> Tensor:
-    """[cos | sin] of t at count/2 frequencies from 1 down to 1/max_period: (N,) → (N, count), fp32."""
-    half = count // 2
-    steps = torch.arange(half, dtype=torch.float32, device=t.device) / half
-    angles = t.float()[:, None] * torch.exp(-math.log(max_period) * steps)  # (N, F/2)
+    """[cos | sin] of t at count/2 frequencies from 1 down to 1/max_period: (N,) → (N, count), fp32; of fp64, fp64."""
+    t = t if t.dtype == torch.float64 else t.float()
+    angles = t[:, None] * frequencies(count, max_period, device=t.device)  # (N, F/2)
     return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def frequencies(count: int, max_period: float = 10_000.0, device: torch.device | str | None = None) -> Tensor:
+    """[count/2] the frequencies of `sinusoids`, fp32."""
+    half = count // 2
+    return torch.exp(-math.log(max_period) * (torch.arange(half, dtype=torch.float32, device=device) / half))
 
 
 class LabelEmbedder(nn.Module):
@@ -118,7 +124,8 @@ class DCEmbedder(nn.Module):
         known = y.clamp_max(self.num_classes - 1)
         mask = self.text_mask[known][..., None]  # (N, L, 1)
         tokens = self.text_tokens[known].to(self.text_conv.weight.dtype) * mask  # (N, L, d_text)
-        mixed = self.text_conv(tokens.transpose(1, 2)).transpose(1, 2).float()  # (N, L, D)
+        mixed = self.text_conv(tokens.transpose(1, 2)).transpose(1, 2)  # (N, L, D)
+        mixed = mixed.to(torch.promote_types(mixed.dtype, torch.float32))
         pooled = (mixed * mask).sum(1) / mask.sum(1)  # (N, D)
         text = torch.where(null, self.text_null.to(pooled.dtype), pooled)
         embedded: Tensor = self.text_mlp(text) + text
