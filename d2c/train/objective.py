@@ -13,7 +13,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from d2c.attach.grids import spatially_normalised
 from d2c.diffusion.dit import DiT
 from d2c.diffusion.losses import alignment_loss, denoise
-from d2c.errors import D2CError
 from d2c.train.verb import TrainConfig
 
 PARTS = ("loss", "diffusion", "alignment", "bound", "class_token")
@@ -23,8 +22,7 @@ Parts = tuple[Tensor, ...]  # in the order of PARTS
 class Losses(nn.Module):
     """Losses of a batch, fp32: their weighted sum, then each (zero where the model has none); what a team shares.
 
-    `normalise` takes the vision tokens' mean and deviation over the places out of the alignment's target. The class
-    token of an image is the mean of its vision tokens, times `scale`.
+    `normalise` takes the vision tokens' mean and deviation over the places out of the alignment's target.
     """
 
     def __init__(
@@ -35,10 +33,9 @@ class Losses(nn.Module):
         precision: str,
         *,
         normalise: bool = False,
-        scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.normalise, self.scale = normalise, scale
+        self.normalise = normalise
         self.bounded = model.config.learn_sigma and model.config.path == "dit" and config.bound > 0
         self.model, self.config, self.device, self.precision = model, config, device, precision
         self.quick = False  # by the kernels of `d2c.diffusion.fused`
@@ -49,15 +46,18 @@ class Losses(nn.Module):
                 self.quick = fused.fits(model)
 
     def forward(
-        self, x: Tensor, y: Tensor, t: Tensor, noise: Tensor, z: Tensor | None, own: Tensor | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        t: Tensor,
+        noise: Tensor,
+        z: Tensor | None,
+        feature: Tensor | None = None,
+        own: Tensor | None = None,
     ) -> Parts:
-        """x, noise (B, C, S, S); y, t (B,); z (B, T, D) or None; own (B, D), the noise of the class token, or None."""
+        """x, noise (B, C, S, S); y, t (B,); z (B, T, D) or None; class tokens (B, D) and their noise, or None."""
         tap, config = self.model.config.align_depth or None, self.config
-        feature: Tensor | None = None
-        if self.model.config.feature_dim:
-            if z is None or own is None:
-                raise D2CError("a model with a class token needs vision tokens to train on")
-            feature = self.scale * z.float().mean(1)
+        if feature is not None and own is not None:
             x, noise = self.model.join(x, feature), self.model.join(noise, own)
         with self._arithmetic(), self._attention():
             found = denoise(self.model, x, y, t, noise, tap=tap, ask=self._ask, bound=self.bounded)

@@ -76,8 +76,13 @@ def plan(data: Artifact, config: TrainConfig) -> Plan:
     spatial = aligned and (stored or config.align_target == "spatial")
     warnings = []
     if config.reg > 0:
-        _check_reg(data, config, family, vision is not None, stored)
-        warnings.append("REG's class token is the mean of the image's vision tokens: the set holds no other")
+        whole = vision is not None and _holds_class_tokens(data)
+        _check_reg(data, config, family, vision is not None, stored and not whole)
+        if not whole:
+            warnings.append(
+                "REG's class token is the mean of the image's vision tokens: the set holds no other (attach with "
+                "--class-token)"
+            )
     if text is not None and not data.facts.get("text", {}).get("meaningful", True):
         warnings.append("the text tokens carry no meaning: they tell classes apart and nothing else")
     counts = labels.value_counts()
@@ -183,8 +188,8 @@ def _check_reg(data: Artifact, config: TrainConfig, family: str, vision: bool, n
         raise UsageError(f"{data.kind}/{data.name} holds no vision tokens to make REG's class token of: attach them")
     if normalised:
         raise UsageError(
-            "REG's class token is the mean of the vision tokens, which is 0 in these: attach without --normalise "
-            "spatial (--align-target spatial does the same while training)"
+            "REG's class token is the mean of the vision tokens, which is 0 in these: attach with --class-token, or "
+            "without --normalise spatial (--align-target spatial does the same while training)"
         )
     if family != "SiT" or config.projector == "conv":
         raise UsageError("REG is for SiT models with projector mlp: use one, or reg 0")
@@ -193,6 +198,13 @@ def _check_reg(data: Artifact, config: TrainConfig, family: str, vision: bool, n
 def _text(data: Artifact) -> tuple[int, int] | None:
     shape = _shape(data, "text.safetensors", "tokens")
     return (shape[1], shape[2]) if shape else None
+
+
+def _holds_class_tokens(data: Artifact) -> bool:
+    from d2c.attach.stored import open_vision
+
+    found = open_vision(data)
+    return found is not None and found.class_tokens
 
 
 def _vision(data: Artifact) -> tuple[str | None, int]:

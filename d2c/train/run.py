@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from d2c.diffusion.sit import build as build_model
 from d2c.progress import Progress
 from d2c.team import Team
 from d2c.train import checkpoint
-from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_tokens
+from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_heads, stored_tokens
 from d2c.train.draws import INIT, seed_of
 from d2c.train.loop import Loop
 from d2c.train.metrics import finish_metrics, read_metrics
@@ -137,14 +138,15 @@ def load_set(
     ids, labels = labels_of(data)
     check_labels(labels, len(plan.classes), f"{data.kind}/{data.name}")
     tokens: Tensor | None = None
+    heads = stored_heads(data, flip=config.flip) if plan.reg > 0 else None
     if plan.vision is not None:
         tokens = stored_tokens(data, model.config.grid, flip=config.flip)
     if config.autoencoder == "identity":
         progress.stage("read", total=len(ids), unit="image")
         images = pixels(data, ids, plan.image_size, plan.channels, progress=progress)
-        return pixel_set(images, labels, tokens).placed(device)
+        return replace(pixel_set(images, labels, tokens), heads=heads).placed(device)
     latents = encode(data, autoencoder, plan.image_size, "moments", device, precision, progress=progress)
-    return latent_set(latents, ids, labels, tokens, flip=config.flip).placed(device)
+    return replace(latent_set(latents, ids, labels, tokens, flip=config.flip), heads=heads).placed(device)
 
 
 def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: int) -> dict[str, Any]:

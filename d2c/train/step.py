@@ -67,8 +67,8 @@ class Trainer:
         self.bad = torch.tensor(NEVER, device=device)  # first step whose loss or gradient was not finite
         self._indices: tuple[int, Tensor] = (0, torch.empty(0, dtype=torch.int64))
         self.notes: list[str] = []  # what turned out otherwise than asked
-        scale = loudness(data.tokens) if model.config.feature_dim and data.tokens is not None else 1.0
-        self.losses = Losses(model, config, device, precision, normalise=normalise, scale=scale)
+        self.scale = loudness(data) if model.config.feature_dim else 1.0
+        self.losses = Losses(model, config, device, precision, normalise=normalise)
         self._plain: Callable[..., Parts] = self.losses
         self._asked: Callable[..., Parts] = self._spread()
         self._graph: Graph | None = None
@@ -167,7 +167,9 @@ class Trainer:
     def _inputs(self, index: Tensor, drawn: Draw) -> tuple[Tensor | None, ...]:
         x, y, z = self.data.batch(index, drawn.flipped, drawn.posterior)
         y = torch.where(drawn.dropped, self.model.config.num_classes, y)  # class and text share this index
-        return x, y, drawn.t, drawn.noise, z, drawn.feature
+        if drawn.feature is None or z is None:
+            return x, y, drawn.t, drawn.noise, z
+        return x, y, drawn.t, drawn.noise, z, self.scale * self.data.feature(index, drawn.flipped, z), drawn.feature
 
     def _batch(self, number: int) -> tuple[Tensor, Draw]:
         """Of what the step draws for the whole batch, the part of this process."""

@@ -1,6 +1,7 @@
 """Whole steps of each objective, written out; and runs of them from a set on disk to samples."""
 
 import copy
+import dataclasses
 import json
 
 import numpy as np
@@ -178,10 +179,23 @@ def test_regs_noise_leaves_the_other_draws_alone():
 @pytest.mark.parametrize("shape", [(6, 4, 5), (2, 6, 4, 5)])
 def test_loudness(shape):
     tokens = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    own = tokens[0] if len(shape) == 4 else tokens
-    assert (loudness(tokens) * own.mean(1)).square().mean().sqrt().item() == pytest.approx(1, rel=1e-5)
-    assert loudness(tokens, count=2) == pytest.approx(1 / own[:2].mean(1).square().mean().sqrt().item(), rel=1e-5)
-    assert np.isfinite(loudness(torch.zeros(shape)))
+    data = pixel_set(np.zeros((6, 1, 8, 8), np.uint8), np.zeros(6), tokens)
+    own = (tokens[0] if len(shape) == 4 else tokens).mean(1)
+    assert (loudness(data) * own).square().mean().sqrt().item() == pytest.approx(1, rel=1e-5)
+    assert loudness(data, count=2) == pytest.approx(1 / own[:2].square().mean().sqrt().item(), rel=1e-5)
+    heads = torch.full((2, 6, 5) if len(shape) == 4 else (6, 5), 0.25)
+    assert loudness(dataclasses.replace(data, heads=heads)) == pytest.approx(4)
+    assert np.isfinite(loudness(dataclasses.replace(data, tokens=torch.zeros(shape))))
+
+
+def test_the_class_token_of_a_mirrored_image():
+    z, index, flipped = torch.randn(3, 4, 5), torch.tensor([4, 0, 2]), torch.tensor([True, False, True])
+    data = pixel_set(np.zeros((6, 1, 8, 8), np.uint8), np.zeros(6), TOKENS)
+    torch.testing.assert_close(data.feature(index, flipped, z), z.mean(1))
+    heads = torch.randn(2, 6, 5)
+    both, one = dataclasses.replace(data, heads=heads), dataclasses.replace(data, heads=heads[0])
+    assert torch.equal(both.feature(index, flipped, z), torch.stack([heads[1, 4], heads[0, 0], heads[1, 2]]))
+    assert torch.equal(one.feature(index, flipped, z), heads[0, index])
 
 
 @pytest.mark.parametrize("options", [{"family": "DiT"}, {"align_dim": 5, "align_depth": 1, "feature_dim": 5}])
