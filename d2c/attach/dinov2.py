@@ -50,7 +50,7 @@ class TimmVision:
         source = locate(info, weights)
         model, flexible = build(source, info.name)
         self.model = model.to(device)
-        if class_token and not getattr(model, "has_class_token", False):
+        if class_token and getattr(model, "cls_token", None) is None:
             raise D2CError(f"{info.name} has no class token: attach without --class-token, or use a DINOv2")
         self.class_token = class_token
         self.device, self.precision = device, precision
