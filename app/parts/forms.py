@@ -22,6 +22,10 @@ _LABELS = {
     "use_text": "text tokens",
     "use_vision": "vision tokens",
     "path": "path (convention)",
+    "eta": "η (fresh noise)",
+    "guidance_low": "guide from noise level",
+    "guidance_high": "guide up to noise level",
+    "decode_batch": "decoded at once",
 }
 # What an empty value means, where it means more than "none".
 _EMPTY = {
@@ -31,7 +35,22 @@ _EMPTY = {
     "class_map": "Matched by name",
 }
 _CHOICES = {
-    "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"}
+    "solver": {
+        "euler": "Euler (ODE)",
+        "heun": "Heun (ODE)",
+        "ddim": "DDIM (η)",
+        "sde": "SDE (SiT, REPA)",
+    },
+    "diffusion": {
+        "sigma": "σ",
+        "constant": "Constant",
+        "sbdm": "SBDM",
+        "decreasing": "Decreasing",
+        "increasing-decreasing": "Rising, falling",
+    },
+    "last_step": {"mean": "Mean", "euler": "ODE alone (Tweedie)", "none": "None"},
+    "format": {"png": "PNGs", "npz": "npz (ADM's evaluator)", "both": "PNGs and npz"},
+    "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"},
 }
 
 

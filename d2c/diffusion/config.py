@@ -19,8 +19,11 @@ PATCHES = (1, 2, 4, 8)
 FAMILIES = {"SiT": ("sit", "repa", "sit-cosine"), "DiT": ("dit",)}
 #: how tokens at the tap become the vision encoder's: REPA's MLP, or iREPA's convolution over the grid.
 PROJECTORS = ("mlp", "conv")
-#: how a sampler steps along the ODE.
-SOLVERS = ("euler", "heun")
+#: how a sampler steps: along the ODE (euler, heun), by DDIM with η, or along SiT's SDE; see `d2c.diffusion.samplers`.
+SOLVERS = ("euler", "heun", "ddim", "sde")
+#: the SDE's diffusion coefficient w(t), and what its last step is.
+DIFFUSIONS = ("sigma", "constant", "sbdm", "decreasing", "increasing-decreasing")
+LAST_STEPS = ("mean", "euler", "none")
 #: the key of safetensors metadata that holds a model's configuration.
 METADATA = "d2c"
 

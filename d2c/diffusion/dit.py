@@ -102,20 +102,8 @@ class DiT(nn.Module):
         return torch.cat([images.flatten(1), feature.to(images.dtype)], dim=1)
 
     def split(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What `join` made one of; (state, None) for a model without a class token.
-
-        Raises D2CError for a state that is not this model's.
-        """
-        config = self.config
-        if tuple(state.shape[1:]) != config.state_shape and config.feature_dim:
-            raise D2CError(
-                f"this {config.name} was trained with a class token (REG): it takes states {config.state_shape} of an "
-                "image, and can be sampled from, but neither score nor be a vision encoder"
-            )
-        if not config.feature_dim:
-            return state, None
-        image, feature = state[:, : -config.feature_dim], state[:, -config.feature_dim :]
-        return image.reshape(-1, config.channels, config.image_size, config.image_size), feature
+        """What `join` made one of; see the function `split`."""
+        return split(self.config, state)
 
     def _tokens(self, x: Tensor) -> Tensor:
         """Tokens (N, T, D) of an image, before their positions; of a joint state the class token first."""
@@ -141,6 +129,22 @@ class DiT(nn.Module):
         n, grid, p = tokens.shape[0], self.config.grid, self.config.patch
         patches = tokens.reshape(n, grid, grid, p, p, -1)  # (N, h, w, p, q, C)
         return patches.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, grid * p, grid * p)
+
+
+def split(config: ModelConfig, state: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Images (N, C, S, S) and class tokens (N, Z) of joint states; (state, None) for a model without class tokens.
+
+    Raises D2CError for a state that is not the model's.
+    """
+    if not config.feature_dim:
+        return state, None
+    if tuple(state.shape[1:]) != config.state_shape:
+        raise D2CError(
+            f"this {config.name} was trained with a class token (REG): it takes states {config.state_shape} of an "
+            "image, and can be sampled from, but neither score nor be a vision encoder"
+        )
+    image, feature = state[:, : -config.feature_dim], state[:, -config.feature_dim :]
+    return image.reshape(-1, config.channels, config.image_size, config.image_size), feature
 
 
 class PatchEmbed(nn.Module):

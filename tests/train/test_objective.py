@@ -249,10 +249,11 @@ def test_d2c_sample_draws_a_reg_run(made, tiny):
     from d2c.diffusion.sample import sample as verb
 
     run = train(made(), **{**tiny, "steps": 2, "reg": 0.03})
-    drawn = verb(run, count=4, steps=2, device="cpu", quiet=True, batch_size=3)
-    again = verb(run, count=4, steps=2, device="cpu", quiet=True, batch_size=4, force=True, name="again")
-    for i in range(4):
-        file = f"images/{i:06d}.png"
+    drawn = verb(run, count=4, steps=2, solver="heun", device="cpu", quiet=True, batch_size=3)
+    again = verb(run, count=4, steps=2, solver="heun", device="cpu", quiet=True, batch_size=4, force=True, name="again")
+    wild = verb(run, count=4, steps=4, solver="sde", device="cpu", quiet=True)  # its fresh noise is the state's too
+    assert len(wild.table("samples.parquet")) == 4
+    for file in drawn.table("samples.parquet")["file"]:
         assert (drawn.path / file).read_bytes() == (again.path / file).read_bytes()
 
 
