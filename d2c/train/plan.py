@@ -193,6 +193,8 @@ def _check_reg(data: Artifact, config: TrainConfig, family: str, vision: bool, n
         )
     if family != "SiT" or config.projector == "conv":
         raise UsageError("REG is for SiT models with projector mlp: use one, or reg 0")
+    if getattr(config, "keep_best", 0):  # held-out images have no class tokens
+        raise UsageError("keep_best judges averages on images without class tokens, which a REG model needs: use 0")
 
 
 def _text(data: Artifact) -> tuple[int, int] | None:
