@@ -149,10 +149,7 @@ class Stream:
             self.done, self.seconds = self.done - first, self.seconds - warm
 
     def tokens(self, slabs: Iterable[np.ndarray]) -> Generator[Slab, None, None]:
-        """Ids and tokens [b, grid², D] on the device of each slab's images, and of the mirrored ones with flips.
-
-        Then the class tokens [b, D] of each where they are to be kept.
-        """
+        """Ids; tokens [b, grid², D] of the images, then of the mirrored with flips; class tokens [b, D] likewise."""
         encoder, slabs = self.encoder, list(slabs)
         pin = str(self.device) if self.device.type == "cuda" else False
         count = sum(map(len, slabs))

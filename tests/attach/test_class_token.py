@@ -68,6 +68,7 @@ def test_stored_and_read(subset: Artifact, weights: Path, flip: bool, components
     assert found is not None
     assert found.class_tokens
     assert made.facts["vision"]["class_token"] is True
+    assert "with each image's class token" in (made.path / "README.md").read_text()
     heads = found.read_class()
     assert heads.shape == (found.images, found.dim)
     from d2c.data.store import pixels
