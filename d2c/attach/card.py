@@ -91,6 +91,7 @@ def _vision(vision: Mapping[str, Any]) -> str:
     )
     said += "; of the mirrored images too" if vision["flip"] else ""
     said += f"; {vision['preprocess']} preprocessing"
+    said += "; with each image's class token" if vision.get("class_token") else ""
     return said + ("; normalised over the places" if vision["normalise"] == "spatial" else "")
 
 

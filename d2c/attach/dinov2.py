@@ -45,10 +45,14 @@ class TimmVision:
         device: torch.device,
         precision: str,
         preprocess: str = "direct",
+        class_token: bool = False,
     ) -> None:
         source = locate(info, weights)
         model, flexible = build(source, info.name)
         self.model = model.to(device)
+        if class_token and getattr(model, "cls_token", None) is None:
+            raise D2CError(f"{info.name} has no class token: attach without --class-token, or use a DINOv2")
+        self.class_token = class_token
         self.device, self.precision = device, precision
         self.name, self.note, self.grid = info.name, info.note, grid
         self.source = source_of(source.file, given=weights is not None)
@@ -60,7 +64,7 @@ class TimmVision:
         self._forward: Any = self._maps
         try:
             with torch.inference_mode():
-                probe = self._maps(torch.zeros(1, 3, self.input_size, self.input_size, device=device))
+                probe, _ = self._maps(torch.zeros(1, 3, self.input_size, self.input_size, device=device))
         except (AssertionError, RuntimeError, ValueError) as problem:  # as timm says that a size does not suit it
             raise D2CError(f"{info.name} takes no images of {self.input_size} px: {str(problem)[:200]}") from None
         self.dim = int(probe.shape[1])
@@ -74,23 +78,31 @@ class TimmVision:
     @torch.inference_mode()
     def tokens(self, images: Tensor) -> Tensor:
         """Tokens [B, grid², D] of uint8 images [B, 3, S, S] on the device, in the arithmetic they were made in."""
+        return self.both(images)[0]
+
+    @torch.inference_mode()
+    def both(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Those tokens, and the class tokens [B, D] after the final norm (x_norm_clstoken) where they are kept."""
         x = (images.float() / 255.0 - self.mean) / self.std
         if x.shape[-1] != self.input_size:
             x = F.interpolate(x, size=(self.input_size,) * 2, mode="bicubic", align_corners=False)
-        return regrid(self._forward(x).flatten(2).transpose(1, 2), self.grid)
+        maps, head = self._forward(x)
+        return regrid(maps.flatten(2).transpose(1, 2), self.grid), head
 
     def hasten(self) -> None:
         """Compile the forward pass for one batch size."""
         self._forward = torch.compile(self._maps, dynamic=False)
 
-    def _maps(self, x: Tensor) -> Tensor:
-        """The last feature map [B, D, h, w] of normalised images, prefix tokens dropped."""
+    def _maps(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The last feature map [B, D, h, w] of normalised images, and the class token [B, D] where it is kept."""
+        more = {"return_prefix_tokens": True} if self.class_token else {}
         with autocast(self.device, self.precision):
-            maps: Any = self.model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True)
-        features: Tensor = maps[-1]
+            maps: Any = self.model.forward_intermediates(x, indices=1, norm=True, intermediates_only=True, **more)
+        features: Tensor = maps[-1][0] if self.class_token else maps[-1]
+        head: Tensor | None = maps[-1][1][:, 0] if self.class_token else None
         if features.shape[-1] != features.shape[-2]:
             raise D2CError(f"{self.name} gives a feature map of {tuple(features.shape[-2:])}: not a square grid")
-        return features
+        return features, head
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def probe(subset: Artifact, config: AttachConfig | None = None) -> float:
 
         done, started = 0, 0.0
         with contextlib.closing(stream.tokens(slabs())) as coming:
-            for ids, _ in coming:
+            for ids, *_ in coming:
                 if device.type == "cuda":
                     torch.cuda.synchronize(device)
                 now = time.monotonic()

@@ -2,6 +2,7 @@
 
     vision-<encoder>/000000.safetensors …   rows of `d2c.data.shards`, row i = row i of subset.parquet:
         tokens BF16 [n, N, d], with flips tokens_flip BF16 [n, N, d] of the mirrored images,
+        optionally class_token BF16 [n, D], with flips class_token_flip: the encoder's own, never compressed,
         sample_ids I64 [n], cosine F32 [n]: how near what is stored is to what the encoder gave
     vision-<encoder>/basis.safetensors      of compressed tokens: mean F32 [D], components F32 [d, D]
 
@@ -28,6 +29,7 @@ from d2c.errors import D2CError
 LAYOUT = 2
 BASIS = "basis.safetensors"
 TOKENS, FLIPPED = "tokens", "tokens_flip"
+CLASS, CLASS_FLIPPED = "class_token", "class_token_flip"
 _TYPES: dict[str, Any] = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "I64": "<i8"}
 
 
@@ -103,6 +105,7 @@ class VisionTokens:
     width: int
     dim: int
     flips: bool
+    class_tokens: bool = False
 
     @property
     def images(self) -> int:
@@ -136,6 +139,13 @@ class VisionTokens:
         for start, file in zip(self.starts, self.files, strict=False):
             shard = open_shard(file)
             yield start, shard.arrays[name], shard.types[name]
+
+    def read_class(self, *, flip: bool = False) -> np.ndarray:
+        """The class tokens [M, D] float32 of all images. Raises D2CError where the set holds none."""
+        name = CLASS_FLIPPED if flip else CLASS
+        if not self.class_tokens or (flip and not self.flips):
+            raise D2CError(f"{self.folder} holds no class tokens: attach with --class-token")
+        return np.concatenate([open_shard(file).floats(name) for file in self.files])
 
     def read(self, rows: Sequence[int] | np.ndarray, *, flip: bool = False) -> np.ndarray:
         """Tokens [n, N, D] float32 of these rows of subset.parquet, compressed ones expanded.
@@ -179,14 +189,14 @@ def open_vision(data: Artifact) -> VisionTokens | None:
         shard = open_shard(file)
         if TOKENS not in shard.arrays or shard.arrays[TOKENS].ndim != 3:
             raise D2CError(f"{file} holds no vision tokens [n, N, D]: attach again with --force")
-        shapes.append((*shard.arrays[TOKENS].shape, FLIPPED in shard.arrays))
+        shapes.append((*shard.arrays[TOKENS].shape, FLIPPED in shard.arrays, CLASS in shard.arrays))
     if len({shape[1:] for shape in shapes}) > 1:
         raise D2CError(
             f"{there[0]} mixes tokens of different shapes ({shapes[0]} and others): attach again with --force"
         )
-    _, count, width, flips = shapes[0]
+    _, count, width, flips, whole = shapes[0]
     starts = (0, *np.cumsum([shape[0] for shape in shapes]).tolist())
-    found = VisionTokens(there[0], files, starts, count, width, width, flips)
+    found = VisionTokens(there[0], files, starts, count, width, width, flips, whole)
     if found.grid**2 != count:
         raise D2CError(f"{there[0]}: {count} tokens an image are no square grid: attach again with --force")
     _check_rows(data, found)
@@ -198,7 +208,7 @@ def open_vision(data: Artifact) -> VisionTokens | None:
             f"{there[0] / BASIS} is of {components.shape[0]} components, the tokens have {width}: attach again with "
             "--force"
         )
-    return VisionTokens(there[0], files, starts, count, width, int(components.shape[1]), flips)
+    return VisionTokens(there[0], files, starts, count, width, int(components.shape[1]), flips, whole)
 
 
 def refuse_later(data: Artifact) -> None:

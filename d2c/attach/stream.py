@@ -20,7 +20,7 @@ from torch import Tensor
 
 from d2c.attach.compress import Basis, Moments, kept, sample_rows
 from d2c.attach.grids import spatially_normalised
-from d2c.attach.stored import BASIS, FLIPPED, TOKENS, checksum, open_shard, shard_file
+from d2c.attach.stored import BASIS, CLASS, CLASS_FLIPPED, FLIPPED, TOKENS, checksum, open_shard, shard_file
 from d2c.attach.vision import VisionEncoder
 from d2c.data.loader import load, share_of_cores
 from d2c.data.shards import shards
@@ -37,11 +37,16 @@ COMPILE_FROM = 5e12
 _TYPES: dict[str, tuple[str, torch.dtype]] = {
     TOKENS: ("BF16", torch.bfloat16),
     FLIPPED: ("BF16", torch.bfloat16),
+    CLASS: ("BF16", torch.bfloat16),
+    CLASS_FLIPPED: ("BF16", torch.bfloat16),
     "sample_ids": ("I64", torch.int64),
     "cosine": ("F32", torch.float32),
     "mean": ("F32", torch.float32),
     "components": ("F32", torch.float32),
 }
+
+
+Slab = tuple[np.ndarray, list[Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,7 @@ class How:
     normalise: str = "none"
     batch: int = 0
     workers: int = 0
+    class_token: bool = False
 
 
 class Stream:
@@ -90,7 +96,7 @@ class Stream:
             moments = Moments(self.encoder.dim, self.device)
             slabs = [self.ids[rows[i : i + self.batch]] for i in range(0, len(rows), self.batch)]
             with contextlib.closing(self.tokens(slabs)) as found:
-                for ids, sides in found:
+                for ids, sides, _ in found:
                     for side in sides:
                         moments.add(side)
                     self.progress.advance(len(ids))
@@ -115,13 +121,15 @@ class Stream:
             with contextlib.closing(self.tokens(slabs)) as coming:
                 for index in todo:
                     parts: list[list[Tensor]] = []
+                    heads: list[list[Tensor]] = []
                     cosines = []
                     for _ in self._cuts(index):
-                        ids, sides = next(coming)
+                        ids, sides, own = next(coming)
                         stored = [self._stored(side) for side in sides]
                         near = [kept(side, bits, self.basis) for side, bits in zip(sides, stored, strict=True)]
                         cosines.append(torch.stack(near).mean(0))
                         parts.append(stored)
+                        heads.append(own)
                         self.progress.advance(len(ids))
                         self.done += len(ids)
                         if not warm:  # the first batch pays for what is set up once
@@ -131,6 +139,8 @@ class Stream:
                     arrays["cosine"] = torch.cat(cosines)
                     for k, name in enumerate((TOKENS, FLIPPED)[: len(parts[0])]):
                         arrays[name] = torch.cat([part[k] for part in parts])
+                    for k, name in enumerate((CLASS, CLASS_FLIPPED)[: len(heads[0])]):
+                        arrays[name] = torch.cat([head[k].to(torch.bfloat16) for head in heads])
                     keeper.put(shard_file(self.folder, index), arrays, self.images)
         finally:
             keeper.close()
@@ -138,8 +148,8 @@ class Stream:
         if self.done > first:
             self.done, self.seconds = self.done - first, self.seconds - warm
 
-    def tokens(self, slabs: Iterable[np.ndarray]) -> Generator[tuple[np.ndarray, list[Tensor]], None, None]:
-        """Ids and tokens [b, grid², D] on the device of each slab's images, and of the mirrored ones with flips."""
+    def tokens(self, slabs: Iterable[np.ndarray]) -> Generator[Slab, None, None]:
+        """Ids; tokens [b, grid², D] of the images, then of the mirrored with flips; class tokens [b, D] likewise."""
         encoder, slabs = self.encoder, list(slabs)
         pin = str(self.device) if self.device.type == "cuda" else False
         count = sum(map(len, slabs))
@@ -152,12 +162,17 @@ class Stream:
                 n = len(x)
                 if self.fixed and n < self.batch:  # a compiled model takes one size
                     x = torch.cat([x, x[-1:].expand(self.batch - n, -1, -1, -1)])
-                sides = [encoder.tokens(x)[:n]]
-                if self.how.flip:
-                    sides.append(encoder.tokens(x.flip(-1))[:n])
+                views = [x, x.flip(-1)] if self.how.flip else [x]
+                heads: list[Tensor] = []
+                if self.how.class_token:
+                    whole: Any = encoder  # timm's alone have a class token, and refuse without
+                    both = [whole.both(view) for view in views]
+                    sides, heads = ([pair[i][:n] for pair in both] for i in (0, 1))
+                else:
+                    sides = [encoder.tokens(view)[:n] for view in views]
                 if self.how.normalise == "spatial":
                     sides = [spatially_normalised(side) for side in sides]
-                yield slab.sample_ids.copy(), sides
+                yield slab.sample_ids.copy(), sides, heads
 
     def facts(self) -> dict[str, Any]:
         """How fast this process was: images a second, without the first batch where there are more."""
@@ -179,9 +194,11 @@ class Stream:
         try:
             found = open_shard(file)
             shape = (len(shard), self.encoder.grid**2, self.width)
-            names = {TOKENS, FLIPPED} if self.how.flip else {TOKENS}
+            names, heads = {TOKENS, FLIPPED} if self.how.flip else {TOKENS}, set[str]()
+            if self.how.class_token:
+                heads = {CLASS, CLASS_FLIPPED} if self.how.flip else {CLASS}
             if (
-                {*found.arrays} == {*names, "cosine", "sample_ids"}
+                {*found.arrays} == {*names, *heads, "cosine", "sample_ids"}
                 and all(found.arrays[name].shape == shape for name in names)
                 and np.array_equal(found.arrays["sample_ids"], self.ids[shard.start : shard.stop])
             ):

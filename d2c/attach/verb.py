@@ -52,6 +52,9 @@ class AttachConfig:
         choices=("none", "spatial"),
         advanced=True,
     )
+    class_token: bool = option(
+        False, "Store the encoder's class token of each image too, for REG in training", advanced=True
+    )
     scorer: str = option("auto", "Model whose tokens `scorer` takes; auto = the one that scored", advanced=True)
     seed: int = option(0, "Seed of the noise that `scorer` sees", minimum=0, advanced=True)
     batch_size: int = option(0, "Images per forward pass; 0 = auto", minimum=0, identity=False, advanced=True)
@@ -167,7 +170,7 @@ def relevant(config: AttachConfig) -> AttachConfig:
     unread = ["prompt"] if config.templates else []
     unread += [] if config.text != "none" else ["prompt", "templates", "text_tokens"]
     unread += [] if config.vision == "scorer" else ["scorer", "seed"]
-    unread += [] if vision.reference else ["vision_grid", "preprocess"]
+    unread += [] if vision.reference else ["vision_grid", "preprocess", "class_token"]
     unread += [] if config.vision != "none" else ["flip", "components", "normalise"]
     defaults: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.name in unread}
     return dataclasses.replace(config, **defaults)

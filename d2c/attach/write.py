@@ -108,12 +108,13 @@ def open_vision_encoder(
         device=device,
         precision=precision,
         preprocess=config.preprocess,
+        class_token=config.class_token,
     )
 
 
 def how_of(config: AttachConfig) -> How:
     """What of a configuration concerns the making of tokens."""
-    return How(config.flip, config.components, config.normalise, config.batch_size, config.workers)
+    return How(config.flip, config.components, config.normalise, config.batch_size, config.workers, config.class_token)
 
 
 def _stream(
@@ -231,6 +232,7 @@ def _vision_facts(build: Build, plan: Plan, config: AttachConfig, vision: Vision
         "preprocess": config.preprocess,
         "normalise": config.normalise,
         "components": config.components,
+        "class_token": config.class_token,
         "cosine": {"mean": round(float(near.mean()), 6), "lowest": round(float(near.min()), 6)},
     }
 

@@ -15,7 +15,7 @@ from d2c.device import compiles
 from d2c.diffusion.autoencoders import load
 from d2c.diffusion.checkpoints import load_model
 from d2c.diffusion.config import ModelConfig, read_header
-from d2c.diffusion.dit import DiT
+from d2c.diffusion.dit import DiT, split
 from d2c.diffusion.guiding import Plain, Quick, network
 from d2c.diffusion.sample import SampleConfig
 from d2c.diffusion.samplers import Chance, FreshNoise, evaluations, noise_for, to_uint8
@@ -75,7 +75,7 @@ class Pipeline:
         return np.concatenate(out)
 
     def _pixels(self, indices: Sequence[int], alive: Callable[[int], object] | None) -> np.ndarray:
-        config, shape = self.job.config, (self.model_config.channels, *[self.model_config.image_size] * 2)
+        config, shape = self.job.config, self.model_config.state_shape
         # A compiled network is compiled for each size of a batch, so the last one is filled up.
         padded = [*indices, *[indices[0]] * (self.batch - len(indices))] if self.compiled else list(indices)
         latents = integrate(
@@ -91,7 +91,8 @@ class Pipeline:
             fresh=FreshNoise(config.seed, padded, shape, self.job.device),
             progress=alive,
         )[: len(indices)]
-        parts = torch.split(latents, config.decode_batch or len(indices))
+        images = split(self.model_config, latents)[0]
+        parts = torch.split(images, config.decode_batch or len(indices))
         return np.concatenate([self._decoded(part) for part in parts])
 
     @torch.inference_mode()

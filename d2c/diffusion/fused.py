@@ -175,7 +175,7 @@ def merged(stream: Stream) -> Tensor:
 
 def fits(model: nn.Module) -> bool:
     """Whether the model's blocks are those that the functions here know."""
-    return isinstance(model, DiT) and not model.config.qk_norm
+    return isinstance(model, DiT) and not (model.config.qk_norm or model.config.feature_dim)
 
 
 def _block(block: Block, stream: Stream, rows: Tensor) -> Stream:

@@ -174,7 +174,7 @@ def _guide(text: str, run: Artifact, ws: Workspace) -> Guide | None:
         other = ws.resolve(text, "runs")
         file = other.path / "ema.safetensors"
     own, worse = read_header(run.path / "ema.safetensors")[0], read_header(file)[0]
-    for name in ("path", "image_size", "channels", "num_classes", "autoencoder"):
+    for name in ("path", "image_size", "channels", "num_classes", "autoencoder", "feature_dim"):
         if getattr(own, name) != getattr(worse, name):
             raise D2CError(
                 f"{text} cannot guide runs/{run.name}: its {name} is {getattr(worse, name)}, not {getattr(own, name)}"

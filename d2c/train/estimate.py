@@ -66,11 +66,16 @@ def parameters_of(model: ModelConfig) -> int:
     total = model.depth * (18 * d * d + 15 * d)  # qkv, proj, mlp, adaLN
     total += (edge * model.channels + 1) * d  # patches
     total += (256 + 1) * d + (d + 1) * d  # time
-    total += (model.num_classes + 1) * d
+    if model.class_vector:
+        total += (model.num_classes + 1) * d
     total += 2 * (d + 1) * d + (d + 1) * edge * model.out_channels  # final layer
     if model.text_dim:
         total += (3 * model.text_dim + 1) * d + 2 * (d + 1) * d + d  # convolution, MLP, null
+    if model.feature_dim:
+        total += (model.feature_dim + 1) * d + 2 * d + (d + 1) * model.feature_dim  # in, its norm, out
     if model.align_dim:
         h = min(2048, 4 * d)
+        if model.projector == "conv":
+            return total + (9 * d + 1) * model.align_dim
         total += (d + 1) * h + (h + 1) * h + (h + 1) * model.align_dim
     return total

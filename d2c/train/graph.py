@@ -33,13 +33,12 @@ class Graph:
         self._found = [part.detach() for part in found]
         self._gradients = [(weight, weight.grad) for weight in weights]
 
-    def __call__(self, *inputs: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """The three losses of these inputs; they, and the gradients, hold until the next call."""
+    def __call__(self, *inputs: Any) -> tuple[Tensor, ...]:
+        """The losses of these inputs; they, and the gradients, hold until the next call."""
         for own, new in zip(self._inputs, inputs, strict=True):
             if own is not None:
                 own.copy_(new)
         self._graph.replay()
         for weight, gradient in self._gradients:
             weight.grad = gradient
-        loss, diffusion, alignment = self._found
-        return loss, diffusion, alignment
+        return tuple(self._found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from d2c.diffusion.sit import build as build_model
 from d2c.progress import Progress
 from d2c.team import Team
 from d2c.train import checkpoint
-from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_tokens
+from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_heads, stored_tokens
 from d2c.train.draws import INIT, seed_of
 from d2c.train.loop import Loop
 from d2c.train.metrics import finish_metrics, read_metrics
@@ -84,7 +85,16 @@ def train_in(
     training = load_set(data, config, plan, model, autoencoder, device, precision, progress)
     if team.first:
         team.wait()
-    trainer = Trainer(model, training, config, lr=plan.lr, device=device, precision=precision, team=team)
+    trainer = Trainer(
+        model,
+        training,
+        config,
+        lr=plan.lr,
+        device=device,
+        precision=precision,
+        team=team,
+        normalise=plan.normalise,
+    )
     if team.first:
         each = f"{team.size} × {trainer.local} images" if team.size > 1 else "one device"
         progress.say(
@@ -128,14 +138,15 @@ def load_set(
     ids, labels = labels_of(data)
     check_labels(labels, len(plan.classes), f"{data.kind}/{data.name}")
     tokens: Tensor | None = None
+    heads = stored_heads(data, flip=config.flip) if plan.reg > 0 else None
     if plan.vision is not None:
         tokens = stored_tokens(data, model.config.grid, flip=config.flip)
     if config.autoencoder == "identity":
         progress.stage("read", total=len(ids), unit="image")
         images = pixels(data, ids, plan.image_size, plan.channels, progress=progress)
-        return pixel_set(images, labels, tokens).placed(device)
+        return replace(pixel_set(images, labels, tokens), heads=heads).placed(device)
     latents = encode(data, autoencoder, plan.image_size, "moments", device, precision, progress=progress)
-    return latent_set(latents, ids, labels, tokens, flip=config.flip).placed(device)
+    return replace(latent_set(latents, ids, labels, tokens, flip=config.flip), heads=heads).placed(device)
 
 
 def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: int) -> dict[str, Any]:
@@ -155,6 +166,8 @@ def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: in
         "image_size": plan.image_size,
         "images": plan.images,
         "classes": len(plan.classes),
+        "path": plan.path,
+        "condition": plan.condition,
         "text": plan.text is not None,
         "vision": plan.vision is not None,
     }
@@ -167,7 +180,7 @@ class Preview:
         classes = len(plan.classes)
         rows = sorted({round(i * (classes - 1) / max(1, ROWS - 1)) for i in range(ROWS)}) if classes > 1 else [0]
         self.labels = torch.tensor(rows).repeat_interleave(COLUMNS)
-        self.noise = noise_for(trainer.config.seed, range(len(self.labels)), trainer.data.shape(1)[1:])
+        self.noise = noise_for(trainer.config.seed, range(len(self.labels)), trainer.model.config.state_shape)
         self.trainer, self.autoencoder, self.folder = trainer, autoencoder, folder / "samples"
 
     def __call__(self, step: int) -> None:
@@ -176,6 +189,6 @@ class Preview:
         noise, labels = self.noise.to(trainer.device), self.labels.to(trainer.device)
         with autocast(trainer.device, trainer.precision):
             z = sample(trainer.average.model, noise, labels, steps=STEPS, solver="euler")
-        tiles = to_uint8(self.autoencoder.decode(z)).cpu().numpy()
+        tiles = to_uint8(self.autoencoder.decode(trainer.model.split(z)[0])).cpu().numpy()
         self.folder.mkdir(exist_ok=True)
         write_grid(self.folder / f"{step:06d}.webp", tiles, COLUMNS)

@@ -2,79 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch import Tensor
 
 from d2c.diffusion.dit import DiT
-from d2c.diffusion.losses import alignment_loss, diffusion_loss
 from d2c.errors import D2CError
 from d2c.team import Team
-from d2c.train.data import TrainingSet
+from d2c.train.data import TrainingSet, loudness
 from d2c.train.draws import Draw, draw, indices
 from d2c.train.ema import EMA
 from d2c.train.graph import Graph
+from d2c.train.objective import PARTS, Parts
+from d2c.train.objective import Losses as Losses
 from d2c.train.rate import rate
 from d2c.train.verb import TrainConfig
 
-MEASURED = ("loss", "diffusion", "alignment", "grad_norm")
+MEASURED = (*PARTS, "grad_norm")
 AHEAD = 64  # steps whose indices are drawn and sent to the device at once
 NEVER = 2**62
 GRAPHED = ("Ti", "S", "B")  # sizes of which launching the kernels takes longer than running them
-Losses3 = tuple[Tensor, Tensor, Tensor]
 
 
 class Diverged(D2CError):
     """The loss or its gradient is no longer finite."""
-
-
-class Losses(nn.Module):
-    """Total, diffusion and alignment loss of a batch (alignment zero without tokens), fp32; what a team shares."""
-
-    def __init__(self, model: DiT, config: TrainConfig, device: torch.device, precision: str) -> None:
-        super().__init__()
-        self.model, self.config, self.device, self.precision = model, config, device, precision
-        self.quick = False  # by the kernels of `d2c.diffusion.fused`
-        if device.type == "cuda" and precision == "bf16" and config.compile != "on":
-            with contextlib.suppress(ImportError):  # Triton is not on every machine
-                from d2c.diffusion import fused
-
-                self.quick = fused.fits(model)
-
-    def forward(self, x: Tensor, y: Tensor, t: Tensor, noise: Tensor, z: Tensor | None) -> Losses3:
-        """x, noise (B, C, S, S); y, t (B,); z (B, T, D) or None."""
-        tap = self.model.config.align_depth or None
-        with self._arithmetic(), self._attention():
-            each, tokens = diffusion_loss(self.model, x, y, t, noise, tap, self._ask)
-            diffusion = each.mean()
-            if z is None or tokens is None:
-                return diffusion, diffusion.detach(), torch.zeros_like(diffusion)
-            alignment = alignment_loss(self.model.project(tokens), z)
-        return diffusion + self.config.alignment * alignment, diffusion.detach(), alignment.detach()
-
-    def _ask(self, *batch: Any, **options: Any) -> Any:
-        if not self.quick:
-            return self.model(*batch, **options)
-        from d2c.diffusion import fused
-
-        return fused.forward(self.model, *batch, checkpointed=self.config.checkpointing == "on", **options)
-
-    def _arithmetic(self) -> AbstractContextManager[object]:
-        if self.precision == "fp32":
-            return nullcontext()
-        # Weights are cast once a call anyway, and what a graph captures must not be kept by autocast.
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, cache_enabled=False)
-
-    def _attention(self) -> AbstractContextManager[object]:
-        """For few tokens on a CPU, plain attention: the fused kernel's backward takes a fifth of a bf16 step more."""
-        if self.device.type == "cpu" and self.precision == "bf16" and self.model.config.tokens <= 256:
-            return sdpa_kernel(SDPBackend.MATH)
-        return nullcontext()
 
 
 class Trainer:
@@ -94,6 +48,7 @@ class Trainer:
         device: torch.device,
         precision: str,
         team: Team | None = None,
+        normalise: bool = False,
     ) -> None:
         self.model, self.data, self.config, self.lr = model, data, config, lr
         self.device, self.precision, self.team = device, precision, team or Team()
@@ -112,9 +67,10 @@ class Trainer:
         self.bad = torch.tensor(NEVER, device=device)  # first step whose loss or gradient was not finite
         self._indices: tuple[int, Tensor] = (0, torch.empty(0, dtype=torch.int64))
         self.notes: list[str] = []  # what turned out otherwise than asked
-        self.losses = Losses(model, config, device, precision)
-        self._plain: Callable[..., Losses3] = self.losses
-        self._asked: Callable[..., Losses3] = self._spread()
+        self.scale = loudness(data) if model.config.feature_dim else 1.0
+        self.losses = Losses(model, config, device, precision, normalise=normalise)
+        self._plain: Callable[..., Parts] = self.losses
+        self._asked: Callable[..., Parts] = self._spread()
         self._graph: Graph | None = None
 
     def step(self, number: int) -> None:
@@ -145,8 +101,13 @@ class Trainer:
             torch.distributed.all_reduce(sums)
             sums /= self.team.size
         means = dict(zip(MEASURED, sums.tolist(), strict=True))
-        if not self.model.config.align_dim:
-            del means["alignment"]
+        for name, there in (
+            ("alignment", self.model.config.align_dim > 0),
+            ("bound", self.losses.bounded),
+            ("class_token", self.model.config.feature_dim > 0),
+        ):
+            if not there:
+                del means[name]
         self.sums.zero_()
         self.counted = 0
         return means
@@ -169,7 +130,7 @@ class Trainer:
         self.counted = 0
         self.bad.fill_(NEVER)
 
-    def _gradients(self, number: int) -> Losses3:
+    def _gradients(self, number: int) -> Parts:
         """Leave the gradient of the step's mean loss on the weights; the losses of this process's part."""
         index, drawn = self._batch(number)
         while True:
@@ -179,7 +140,7 @@ class Trainer:
             except torch.OutOfMemoryError:
                 self._halve()
 
-    def _summed(self, index: Tensor, drawn: Draw) -> Losses3:
+    def _summed(self, index: Tensor, drawn: Draw) -> Parts:
         """Forward and backward by micro-batches; the last one tells the other processes."""
         parts: list[Tensor] = []
         for start in range(0, self.local, self.micro):
@@ -189,10 +150,9 @@ class Trainer:
                 found = self._run(*self._inputs(index[part], drawn.rows(part)))
                 (found[0] * share).backward()  # type: ignore[no-untyped-call]
             parts.append(torch.stack(found).detach() * share)
-        total = torch.stack(parts).sum(0)
-        return total[0], total[1], total[2]
+        return tuple(torch.stack(parts).sum(0).unbind())
 
-    def _graphed(self, index: Tensor, drawn: Draw) -> Losses3:
+    def _graphed(self, index: Tensor, drawn: Draw) -> Parts:
         inputs = self._inputs(index, drawn)
         if self._graph is None:
             self._graph = Graph(self.losses, inputs, self.weights)
@@ -204,10 +164,12 @@ class Trainer:
             return False
         return wanted == "on" or self.model.config.size in GRAPHED
 
-    def _inputs(self, index: Tensor, drawn: Draw) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+    def _inputs(self, index: Tensor, drawn: Draw) -> tuple[Tensor | None, ...]:
         x, y, z = self.data.batch(index, drawn.flipped, drawn.posterior)
         y = torch.where(drawn.dropped, self.model.config.num_classes, y)  # class and text share this index
-        return x, y, drawn.t, drawn.noise, z
+        if drawn.feature is None or z is None:
+            return x, y, drawn.t, drawn.noise, z
+        return x, y, drawn.t, drawn.noise, z, self.scale * self.data.feature(index, drawn.flipped, z), drawn.feature
 
     def _batch(self, number: int) -> tuple[Tensor, Draw]:
         """Of what the step draws for the whole batch, the part of this process."""
@@ -222,11 +184,13 @@ class Trainer:
             flip=config.flip,
             posterior=self.data.std is not None,
             device=self.device,
+            times=config.t_draw,
+            feature_dim=self.model.config.feature_dim,
         )
         part = slice(self.team.rank * self.local, (self.team.rank + 1) * self.local)
         return (index, drawn) if self.team.size == 1 else (index[part], drawn.rows(part))
 
-    def _spread(self) -> Callable[..., Losses3]:
+    def _spread(self) -> Callable[..., Parts]:
         """The losses as they are asked for: compiled where that helps, and shared with the other processes."""
         config, losses = self.config, self.losses
         if config.compile == "on" or (config.compile == "auto" and self.device.type == "cuda" and not losses.quick):
@@ -257,7 +221,7 @@ class Trainer:
             f"out of memory: micro-batch halved to {self.micro} images, the batch stays {self.config.batch}"
         )
 
-    def _run(self, *batch: Any) -> Losses3:
+    def _run(self, *batch: Any) -> Parts:
         if self.config.compile == "on":
             return self._asked(*batch)
         from torch._dynamo.exc import TorchDynamoException

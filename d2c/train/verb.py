@@ -9,12 +9,16 @@ from typing import Any
 
 from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure, option
-from d2c.diffusion.config import model_names
+from d2c.diffusion.config import FAMILIES, PROJECTORS, model_names
 from d2c.team import Team, gather
 from d2c.train.plan import Plan, plan
 from d2c.train.rate import SCHEDULES
 
 FORMS = ("warmup", "power")  # of the weight average, see `d2c.train.ema`
+PATHS = ("auto", *(path for paths in FAMILIES.values() for path in paths))
+T_DRAWS = ("uniform", "lognormal")  # see `d2c.diffusion.convention`
+CONDITIONS = ("auto", "both", "class", "text")
+TARGETS = ("plain", "spatial")
 
 
 @dataclass(frozen=True)
@@ -29,9 +33,33 @@ class TrainConfig:
     time_limit: float = option(0.0, "Stop in good order after this long (0: no limit)", unit="s", minimum=0)
     use_text: bool = option(True, "Condition on the text tokens where the set has them")
     use_vision: bool = option(True, "Align hidden tokens with the vision tokens where the set has them")
+    condition: str = option(
+        "auto", "What a class is told by: its vector, its text, or both (auto: both with text)", choices=CONDITIONS
+    )
+    path: str = option(
+        "auto",
+        "From noise to image: straight (sit, repa: which end is t = 1), a quarter circle, DDPM's chain",
+        choices=PATHS,
+        advanced=True,
+    )
+    t_draw: str = option(
+        "uniform", "Times of a step: even on the clock, or ln(σ/α) standard normal", choices=T_DRAWS, advanced=True
+    )
+    bound: float = option(
+        1.0, "Weight of the variational bound that teaches a DiT its variance", minimum=0, advanced=True
+    )
+    reg: float = option(
+        0.0, "Weight of the class token that is denoised beside the image (REG: .03; 0: none)", minimum=0, advanced=True
+    )
     alignment: float = option(0.5, "Weight λ of the alignment loss", minimum=0, advanced=True)
     align_depth: int = option(
         0, "Blocks before the alignment (0: 8 for L and XL, else a third)", minimum=0, advanced=True
+    )
+    projector: str = option(
+        "mlp", "From hidden to vision tokens: REPA's MLP, or iREPA's convolution", choices=PROJECTORS, advanced=True
+    )
+    align_target: str = option(
+        "plain", "Vision tokens as they are, or normalised over the places (iREPA)", choices=TARGETS, advanced=True
     )
     image_size: int = option(
         0, "Side of the images (0: a power of two near theirs)", unit="px", minimum=0, advanced=True
@@ -112,6 +140,9 @@ def train(
     **options: Any,
 ) -> Artifact:
     """Train a diffusion model from scratch; loss = diffusion + λ · alignment (PAPER: L = L_diff + λ L_proj).
+
+    A DiT adds `bound` times the variational bound, which trains its variance; with `reg` the loss of the class token
+    is added. docs/training.md says what each objective is, and how the baselines are run.
 
     `parent` is a condensed set, or a full data set (class-conditional, no attachments). Gives kind "runs":
     `ema.safetensors` (the averaged weights, enough to sample), `metrics.parquet` (step, images_seen,

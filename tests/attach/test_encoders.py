@@ -135,7 +135,7 @@ def test_a_fixed_input_is_brought_to_the_grid(tmp_path: Path, monkeypatch: pytes
     encoder = open_("timm:test_vit", tmp_path / "model.safetensors", 5)
     assert (encoder.input_size, encoder.grid) == (160, 5)
     x = images(2, 160)
-    own = encoder._maps((torch.from_numpy(x) / 255 - encoder.mean) / encoder.std)
+    own, _ = encoder._maps((torch.from_numpy(x) / 255 - encoder.mean) / encoder.std)
     assert own.shape[-1] == 10
     wanted = own.view(2, -1, 5, 2, 5, 2).mean((3, 5)).flatten(2).transpose(1, 2)  # the mean of each 2 × 2
     np.testing.assert_allclose(encoder.encode(x), wanted.numpy(), atol=1e-5)

@@ -28,7 +28,9 @@ class Gaussian(torch.nn.Module):
         alpha, sigma = self.path.alpha(t).double(), self.path.sigma(t).double()
         pull = (x.double() - alpha * MEAN) / (alpha**2 * STD**2 + sigma**2)
         clean, noise = MEAN + alpha * STD**2 * pull, sigma * pull
-        return {"sit": clean - noise, "repa": noise - clean, "dit": noise}[self.path.name].to(x.dtype)
+        curved = math.pi / 2 * (sigma * clean - alpha * noise)
+        out = {"sit": clean - noise, "repa": noise - clean, "dit": noise, "sit-cosine": curved}[self.path.name]
+        return out.to(x.dtype)
 
     def prediction(self, out):
         return out
@@ -159,12 +161,30 @@ def stream(seed, like, count):
     return iter([torch.randn(like.shape, dtype=like.dtype, generator=generator) for _ in range(count)]).__next__
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", ["sit", "repa", "dit"])
 @pytest.mark.parametrize("steps", [1, 4, 50])
 def test_ddim_without_fresh_noise_is_euler(path, steps):
     noise, y = torch.randn(8, 1, 2, 2, dtype=torch.float64), torch.zeros(8, dtype=torch.long)
     ways = [sample(Gaussian(path), noise, y, steps=steps, solver=s) for s in ("euler", "ddim")]
     torch.testing.assert_close(*ways, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 50])
+def test_ddim_goes_round_the_circle(steps):
+    """On the cosine path a DDIM step turns by the angle between its times: x cos δ + 2/π v sin δ."""
+    noise, model = torch.randn(8, 1, 2, 2, dtype=torch.float64), Gaussian("sit-cosine").eval()
+    x, delta = noise, math.pi / 2 / steps
+    with torch.inference_mode():
+        for i in range(steps):
+            v = model(x, torch.tensor([i / steps], dtype=torch.float64), torch.zeros(8))
+            x = x * math.cos(delta) + 2 / math.pi * v * math.sin(delta)
+    found = sample(Gaussian("sit-cosine"), noise, torch.zeros(8, dtype=torch.long), steps=steps, solver="ddim")
+    torch.testing.assert_close(found, x, rtol=1e-9, atol=1e-9)
+
+
+def test_the_sde_is_for_straight_paths():
+    with pytest.raises(UsageError, match="not for path sit-cosine: use ddim"):
+        sample(Gaussian("sit-cosine"), torch.zeros(1, 1, 1, 1), torch.zeros(1), solver="sde")
 
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
