@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LINES, TABLE = "metrics.jsonl", "metrics.parquet"
+NOTES = "notes.jsonl"  # what turned out otherwise than asked, while a run lasts
 COLUMNS = ("step", "images_seen", "wall_seconds", "name", "value")
 
 
@@ -55,6 +56,19 @@ def finish_metrics(folder: Path) -> None:
     """Turn `metrics.jsonl` into `metrics.parquet`."""
     read_metrics(folder).to_parquet(folder / TABLE, index=False)
     (folder / LINES).unlink(missing_ok=True)
+
+
+def add_note(folder: Path, step: int, text: str) -> None:
+    """Keep a line about a run (out of memory, set back, not compiled), for who looks on and for its record."""
+    with (folder / NOTES).open("a") as handle:
+        handle.write(json.dumps({"step": step, "text": text}, ensure_ascii=False) + "\n")
+
+
+def read_notes(folder: Path) -> list[str]:
+    """The lines kept so far, oldest first, each once: `after step 7: …`."""
+    rows = _rows(folder / NOTES)
+    said = (f"after step {row['step']:,}: {row['text']}" if row["step"] else str(row["text"]) for row in rows)
+    return list(dict.fromkeys(said))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
