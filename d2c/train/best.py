@@ -20,7 +20,7 @@ from d2c.diffusion.losses import diffusion_loss
 from d2c.errors import D2CError
 from d2c.train.draws import seed_of
 from d2c.train.further import BEST
-from d2c.train.metrics import read_metrics
+from d2c.train.metrics import read_metrics, smoothed
 from d2c.train.plan import Plan
 
 if TYPE_CHECKING:
@@ -119,16 +119,6 @@ def best_step(folder: Path) -> tuple[int, float]:
     smooth = smoothed(rows["value"].to_numpy(), MEMORY)
     at = int(np.argmin(smooth))
     return int(rows["step"].iloc[at]), float(smooth[at])
-
-
-def smoothed(values: np.ndarray, memory: float) -> np.ndarray:
-    """Exponential mean of values [n], each look back weighing `memory` as much as the one after it; no pull to 0."""
-    total = weight = 0.0
-    out = np.empty(len(values))
-    for i, value in enumerate(values):
-        total, weight = memory * total + float(value), memory * weight + 1.0
-        out[i] = total / weight
-    return out
 
 
 def _balanced(ids: np.ndarray, labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from d2c.config import configure
 from d2c.diffusion.checkpoints import load_model
 from d2c.errors import D2CError, UsageError
 from d2c.train import TrainConfig, further, read_metrics, train
-from d2c.train.best import METRIC, Best, _balanced, best_step, held_out, smoothed
+from d2c.train.best import METRIC, Best, _balanced, best_step, held_out
 from d2c.train.metrics import MetricsFile
 from tests.train.conftest import make
 from tests.train.test_verb import curve, digest
@@ -174,11 +174,6 @@ def test_balanced_takes_a_first_of_each_class_before_a_second(monkeypatch):
     kept, of = _balanced(ids, labels, 3)
     assert sorted(of) == [0, 0, 1, 1, 2, 2]
     assert (np.diff(kept) > 0).all()
-
-
-def test_smoothed_is_the_weighted_mean_of_what_came_before():
-    values = np.array([4.0, 2.0, 8.0])
-    assert smoothed(values, 0.5) == pytest.approx([4.0, (2 + 4 / 2) / 1.5, (8 + 2 / 2 + 4 / 4) / 1.75])
 
 
 def test_the_average_that_did_best_is_kept(shop, tiny, monkeypatch):
