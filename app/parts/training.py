@@ -46,10 +46,10 @@ def run_form() -> Artifact | None:
     data = state.choose(next(kind for kind, name in SOURCES.items() if name == on))
     if data is None:
         st.caption("There is none yet. Choose images first, or run the demo.")
-    preset = st.pills("Preset", list(PRESETS), format_func=_name, key="preset", on_change=_take_preset)
+    preset = st.pills("Preset", list(PRESETS), format_func=_name, key="preset", on_change=_take_preset, wrap=True)
     if preset in ABOUT:
         st.caption(ABOUT[preset])
-    config = forms.config_form(TrainConfig, key="train", columns=2, group=title_of)
+    config = forms.config_form(TrainConfig, key="train", columns=2, group=title_of, titles=list(_TITLES))
     asked = st.text_input(
         "Name", key="run_name", persist_state="session", placeholder="made from model, steps and seed"
     ).strip()
