@@ -52,7 +52,7 @@ def plan(data: Artifact, config: TrainConfig) -> Plan:
     """
     classes = tuple(str(c) for c in data.json("classes.json"))
     labels = data.table(table_of(data), ["label"])["label"]
-    text = _text(data) if config.use_text else None
+    text = _text(data, len(classes)) if config.use_text else None
     vision, dim = _vision(data) if config.use_vision and config.alignment > 0 else (None, 0)
     warnings = []
     if text is not None and not data.facts.get("text", {}).get("meaningful", True):
@@ -134,8 +134,12 @@ def _align_depth(model: str, asked: int) -> int:
     return asked or (8 if size in ("L", "XL") else depth // 3)
 
 
-def _text(data: Artifact) -> tuple[int, int] | None:
+def _text(data: Artifact, classes: int) -> tuple[int, int] | None:
     shape = _shape(data, "text.safetensors", "tokens")
+    if shape and shape[0] != classes:
+        raise D2CError(
+            f"{data.kind}/{data.name} has text for {shape[0]} classes and names {classes}: attach again with --force"
+        )
     return (shape[1], shape[2]) if shape else None
 
 
