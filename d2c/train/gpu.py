@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import Any
+
+PATIENCE = 30  # s for which what `nvidia-smi` said is taken for true
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ def gpus() -> list[GPU]:
     asked = os.environ.get("CUDA_VISIBLE_DEVICES")
     if asked is not None and not any(c.isalnum() for c in asked.replace("-1", "")):
         return []
-    found = _by_nvml() or _by_program()
+    found = _by_nvml() or list(_by_program(int(time.monotonic() // PATIENCE)))
     if asked:
         numbers = [int(word) for word in asked.split(",") if word.strip().isdigit()]
         found = [found[i] for i in numbers if i < len(found)] or found
@@ -77,13 +81,15 @@ def _by_nvml() -> list[GPU]:
     return found
 
 
-def _by_program() -> list[GPU]:
+@functools.lru_cache(maxsize=1)
+def _by_program(moment: int) -> tuple[GPU, ...]:
+    """By `nvidia-smi`, which takes a good part of a second: asked once a `moment`."""
     program = shutil.which("nvidia-smi")
     if program is None:
-        return []
+        return ()
     words = [program, "--query-gpu=name,memory.total,memory.free", "--format=csv,noheader,nounits"]
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         done = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True)
         rows = [line.rsplit(",", 2) for line in done.stdout.splitlines() if line.strip()]
-        return [GPU(name.strip(), int(total) << 20, int(free) << 20) for name, total, free in rows]
-    return []
+        return tuple(GPU(name.strip(), int(total) << 20, int(free) << 20) for name, total, free in rows)
+    return ()

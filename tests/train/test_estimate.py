@@ -8,7 +8,7 @@ from d2c.diffusion.config import ModelConfig
 from d2c.errors import UsageError
 from d2c.train import TrainConfig, estimate, train
 from d2c.train.estimate import activation_bytes, data_bytes
-from d2c.train.gpu import GPU, Meter, gpus
+from d2c.train.gpu import GPU, Meter, _by_program, gpus
 from d2c.train.metrics import add_note, read_notes
 from d2c.train.plan import model_config, plan
 from d2c.train.rates import keep_rate, rate_of
@@ -182,9 +182,12 @@ def test_cards_by_the_drivers_own_program(monkeypatch, tmp_path):
     program.write_text("#!/bin/sh\necho 'NVIDIA H100 80GB HBM3, 81559, 80000'\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    _by_program.cache_clear()
     assert gpus() == [GPU("NVIDIA H100 80GB HBM3", 81559 << 20, 80000 << 20)]
     program.write_text("#!/bin/sh\nexit 9\n")
+    _by_program.cache_clear()
     assert gpus() == []
+    _by_program.cache_clear()
 
 
 def test_the_meter_is_silent_without_a_gpu(nvml):
