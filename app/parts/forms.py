@@ -28,6 +28,10 @@ _LABELS = {
     "ema_width": "width of the average",
     "keep": "checkpoints kept",
     "graph": "CUDA graphs",
+    "eta": "η (fresh noise)",
+    "guidance_low": "guide from noise level",
+    "guidance_high": "guide up to noise level",
+    "decode_batch": "decoded at once",
 }
 # What an empty value means, where it means more than "none".
 _EMPTY = {
@@ -39,7 +43,22 @@ _EMPTY = {
     "trackers": "None",
 }
 _CHOICES = {
-    "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"}
+    "solver": {
+        "euler": "Euler (ODE)",
+        "heun": "Heun (ODE)",
+        "ddim": "DDIM (η)",
+        "sde": "SDE (SiT, REPA)",
+    },
+    "diffusion": {
+        "sigma": "σ",
+        "constant": "Constant",
+        "sbdm": "SBDM",
+        "decreasing": "Decreasing",
+        "increasing-decreasing": "Rising, falling",
+    },
+    "last_step": {"mean": "Mean", "euler": "ODE alone (Tweedie)", "none": "None"},
+    "format": {"png": "PNGs", "npz": "npz (ADM's evaluator)", "both": "PNGs and npz"},
+    "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"},
 }
 
 

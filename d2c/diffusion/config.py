@@ -17,8 +17,11 @@ SIZES = {"Ti": (192, 6, 3), "S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 2
 PATCHES = (1, 2, 4, 8)
 #: the path conventions that a family may be trained on, its own first.
 FAMILIES = {"SiT": ("sit", "repa"), "DiT": ("dit",)}
-#: how a sampler steps along the ODE.
-SOLVERS = ("euler", "heun")
+#: how a sampler steps: along the ODE (euler, heun), by DDIM with η, or along SiT's SDE; see `d2c.diffusion.samplers`.
+SOLVERS = ("euler", "heun", "ddim", "sde")
+#: the SDE's diffusion coefficient w(t), and what its last step is.
+DIFFUSIONS = ("sigma", "constant", "sbdm", "decreasing", "increasing-decreasing")
+LAST_STEPS = ("mean", "euler", "none")
 #: the key of safetensors metadata that holds a model's configuration.
 METADATA = "d2c"
 
