@@ -19,30 +19,10 @@ from d2c.jobs import store
 from d2c.train import PRESETS, TrainConfig
 from d2c.train.metrics import add_note, curves
 from d2c.train.rates import keep_rate
+from tests.pages.training import captions, lines, numbers, strips, table
 
 Page = Callable[..., AppTest]
 FULL = {"train_on": "Full data set"}
-
-
-def lines(test: AppTest) -> dict[str, dict[str, Any]]:
-    """The curves of the large chart by run."""
-    spec = json.loads(test.get("plotly_chart")[0].proto.spec)
-    return {trace["name"]: trace for trace in spec["data"] if trace["xaxis"] == "x"}
-
-
-def strips(test: AppTest) -> dict[str, list[dict[str, Any]]]:
-    """The frames that the grids were given, by run."""
-    found = [c.proto for c in test.get("bidi_component") if c.proto.component_name == "d2c_strips"]
-    return {run["name"]: run["frames"] for strip in found for run in json.loads(strip.json)["runs"]}
-
-
-def captions(test: AppTest) -> str:
-    return "\n".join(c.value.replace("\\", "") for c in test.caption)
-
-
-def table(test: AppTest) -> dict[str, str]:
-    rows = test.table[0].value
-    return {n: v.replace("\\", "") for n, v in zip(rows["name"], rows["value"], strict=True)}
 
 
 def started(workspace: Workspace, name: str = "next", *, steps: int = 20) -> jobs.Job:
@@ -134,26 +114,16 @@ def test_a_finished_run_shows_its_curve_and_its_grids(page: Page, run: Artifact)
 @pytest.mark.parametrize(("over", "last"), [("Steps", 40), ("Images", 2560), ("Time", 4.0)])
 def test_curves_over_steps_images_and_time(page: Page, run: Artifact, over: str, last: float) -> None:
     test = page("train", **FULL, train_over=over)
-    assert _numbers(lines(test)["small"]["x"])[-1] == pytest.approx(last)
+    assert numbers(lines(test)["small"]["x"])[-1] == pytest.approx(last)
 
 
 def test_smoothing_draws_over_what_was_measured(page: Page, run: Artifact) -> None:
     test = page("train", **FULL, train_smoothing="0.5")
     found = lines(test)
     assert list(found) == ["small, as measured", "small"]
-    raw, smooth = (_numbers(found[name]["y"]) for name in found)
+    raw, smooth = (numbers(found[name]["y"]) for name in found)
     assert raw == pytest.approx([3.0, 1.5, 1.0, 0.75])
     assert smooth[1] == pytest.approx((1.5 + 3.0 / 2) / 1.5)
-
-
-def _numbers(values: Any) -> list[float]:
-    import base64
-
-    import numpy as np
-
-    if isinstance(values, dict):
-        return [float(v) for v in np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])]
-    return [float(v) for v in values]
 
 
 def test_one_legend_entry_a_run_hides_it_in_every_chart() -> None:
