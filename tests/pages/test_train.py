@@ -19,7 +19,8 @@ from d2c.jobs import store
 from d2c.train import PRESETS, TrainConfig
 from d2c.train.metrics import add_note, curves
 from d2c.train.rates import keep_rate
-from tests.pages.training import captions, lines, numbers, strips, table
+from tests.pages.reading import captions, numbers
+from tests.pages.training import lines, strips, table
 
 Page = Callable[..., AppTest]
 FULL = {"train_on": "Full data set"}

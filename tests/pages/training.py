@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
 
-import numpy as np
 from streamlit.testing.v1 import AppTest
 
 
@@ -22,16 +20,6 @@ def strips(test: AppTest) -> dict[str, list[dict[str, Any]]]:
     return {run["name"]: run["frames"] for strip in found for run in json.loads(strip.json)["runs"]}
 
 
-def captions(test: AppTest) -> str:
-    return "\n".join(c.value.replace("\\", "") for c in test.caption)
-
-
 def table(test: AppTest) -> dict[str, str]:
     rows = test.table[0].value
     return {n: v.replace("\\", "") for n, v in zip(rows["name"], rows["value"], strict=True)}
-
-
-def numbers(values: Any) -> list[float]:
-    if isinstance(values, dict):
-        return [float(v) for v in np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"])]
-    return [float(v) for v in values]
