@@ -24,9 +24,9 @@ from d2c.diffusion.attention import attention, attention_backward
 from d2c.diffusion.dit import Block, DiT
 from d2c.diffusion.kernels import gelu_backward, gelu_forward, norm_backward, norm_forward, pack
 
-# cuDNN's attention saves a twentieth of a step on Hopper.
 # Ours (`d2c.diffusion.attention`) is correct and was never timed on a GPU: until it was, the library's does.
 OWN_ATTENTION = False
+# cuDNN's attention saves a twentieth of a step on Hopper.
 KERNELS = [
     SDPBackend.CUDNN_ATTENTION,
     SDPBackend.FLASH_ATTENTION,

@@ -163,7 +163,13 @@ def stored_tokens(data: Artifact, grid: int, *, flip: bool) -> Tensor | None:
             part = part.view(torch.bfloat16) if kind == "BF16" else part
             if basis is not None:
                 part = part.float() @ basis[1] + basis[0]
-            tokens[side, start : start + len(part)] = regrid(part, grid).to(torch.bfloat16)
+            placed = tokens[side, start : start + len(part)]
+            placed.copy_(regrid(part, grid))
+            if not torch.isfinite(placed.sum(dtype=torch.float32)):
+                raise D2CError(
+                    f"{data.kind}/{data.name} has vision tokens that are not finite (images {start} to "
+                    f"{start + len(part) - 1} of its table): attach again with --force"
+                )
     return tokens if sides == 2 else tokens[0]
 
 

@@ -13,7 +13,9 @@ import torch
 from d2c.errors import Cancelled
 from d2c.progress import Progress
 from d2c.train import checkpoint
-from d2c.train.metrics import MetricsFile
+from d2c.train.best import METRIC, Best
+from d2c.train.gpu import Meter
+from d2c.train.metrics import MetricsFile, add_note
 from d2c.train.step import Diverged, Trainer
 
 
@@ -26,6 +28,7 @@ class Loop:
     progress: Progress
     preview: Callable[[int], None]  # draws the sample grid of a step
     track: Callable[[int, Mapping[str, float]], None] | None = None  # tells the trackers
+    best: Best | None = None  # keeps the best average, in the first process
     wall: float = 0.0  # seconds of training before this attempt
     stopped: str = ""  # why it ended before its last step
     rolled: int = 0  # times it went back
@@ -37,6 +40,7 @@ class Loop:
         self.saver = checkpoint.Saver(self.folder, keep=config.keep)
         number = self._resume()
         self._books(number)
+        self._meter, self._told = Meter(self.trainer.device), 0
         self._began = time.monotonic()
         self.progress.stage("train", total=config.steps, unit="step", done=number)
         try:
@@ -52,6 +56,7 @@ class Loop:
         """Train one step and do what is due after it; the number of steps done, which a rollback makes fewer."""
         trainer, config = self.trainer, self.trainer.config
         trainer.step(number)
+        self._tell(number)
         logs = number % config.log_every == 0 or number == config.steps
         asked = self._advance()
         # Processes of a team stop together, so they agree on it, where they meet anyway.
@@ -71,6 +76,8 @@ class Loop:
                     trainer.check()
                     if trainer.team.first:
                         self.preview(number)
+            if config.keep_best and (last or number % config.keep_best == 0):
+                self._judge(number)
             if (number % config.checkpoint_every == 0 and not last) or (asked and not last):
                 self._save(number)
         except Diverged as problem:
@@ -111,12 +118,29 @@ class Loop:
         spent = time.monotonic() - self._since
         values["lr"] = self.trainer.rate(number)
         values["images_per_second"] = (number - self._logged) * config.batch / max(spent, 1e-9)
+        values |= self._meter()
         if self._metrics is not None:
             self._metrics.add(number, number * config.batch, self.seconds, values)
             if self.track is not None:
                 self.track(number, values)
         self._facts = {"loss": values["loss"], "images_per_second": values["images_per_second"]}
         self._logged, self._since = number, time.monotonic()
+
+    def _judge(self, number: int) -> None:
+        with self._apart():
+            self.trainer.check()
+            if self.best is not None and self._metrics is not None:
+                values = {METRIC: self.best.measure()}
+                self._metrics.add(number, number * self.trainer.config.batch, self.seconds, values)
+                self.best.keep(number)
+
+    def _tell(self, number: int) -> None:
+        """Say at once what turned out otherwise than asked, and keep it for the record and for who looks on."""
+        new = self.trainer.notes[self._told :]
+        self._told += len(new)
+        for note in new if self.trainer.team.first else ():
+            add_note(self.folder, number, note)
+            self.progress.say(note)
 
     def _save(self, number: int) -> None:
         trainer = self.trainer
@@ -129,6 +153,7 @@ class Loop:
                 "slower": trainer.slower,
                 "micro": trainer.micro,
                 "rolled": self.rolled,
+                "begun": trainer.begun,
             }
             if trainer.team.first:
                 self.saver.save(number, trainer.model, trainer.average.model, trainer.optimizer, facts)
@@ -143,6 +168,7 @@ class Loop:
         trainer.sums.copy_(torch.tensor(facts["sums"]))
         trainer.counted = int(facts["counted"])
         trainer.slower, self.rolled = float(facts.get("slower", 1.0)), int(facts.get("rolled", 0))
+        trainer.begun = int(facts.get("begun", 0))
         if not trainer.config.micro_batch:  # sums of other parts would differ in their last digits
             trainer.micro = int(facts.get("micro", trainer.micro))
         return step
@@ -163,7 +189,7 @@ class Loop:
         trainer.recover()
         note = f"{str(problem).partition(':')[2].partition('(')[0].strip()}: back to step {number} at half the rate"
         trainer.notes.append(note)
-        self.progress.say(note)
+        self._tell(number)
         self._books(number)
         return number
 

@@ -69,7 +69,7 @@ def plan(data: Artifact, config: TrainConfig) -> Plan:
         raise UsageError(f"{config.model} has no path {path!r}; known: {', '.join(FAMILIES[family])}")
     classes = tuple(str(c) for c in data.json("classes.json"))
     labels = data.table(table_of(data), ["label"])["label"]
-    condition, text = _condition(data, config)
+    condition, text = _condition(data, config, len(classes))
     vision, dim = _vision(data) if config.use_vision and max(config.alignment, config.reg) > 0 else (None, 0)
     aligned = vision is not None and config.alignment > 0
     stored = dict(data.facts.get("vision") or {}).get("normalise") == "spatial"
@@ -172,12 +172,12 @@ def _align_depth(model: str, asked: int) -> int:
     return asked or (8 if size in ("L", "XL") else depth // 3)
 
 
-def _condition(data: Artifact, config: TrainConfig) -> tuple[str, tuple[int, int] | None]:
+def _condition(data: Artifact, config: TrainConfig, classes: int) -> tuple[str, tuple[int, int] | None]:
     """What classes are told by, and (L, D) of the text tokens where they are read."""
     asked = config.condition
     if asked in ("both", "text") and not config.use_text:
         raise UsageError(f"condition {asked} needs the text: leave --no-use-text out, or use condition class")
-    text = _text(data) if config.use_text and asked != "class" else None
+    text = _text(data, classes) if config.use_text and asked != "class" else None
     if asked in ("both", "text") and text is None:
         raise UsageError(f"{data.kind}/{data.name} holds no text for condition {asked}: attach it, or use class")
     return ("both" if text else "class") if asked == "auto" else asked, text
@@ -197,8 +197,12 @@ def _check_reg(data: Artifact, config: TrainConfig, family: str, vision: bool, n
         raise UsageError("keep_best judges averages on images without class tokens, which a REG model needs: use 0")
 
 
-def _text(data: Artifact) -> tuple[int, int] | None:
+def _text(data: Artifact, classes: int) -> tuple[int, int] | None:
     shape = _shape(data, "text.safetensors", "tokens")
+    if shape and shape[0] != classes:
+        raise D2CError(
+            f"{data.kind}/{data.name} has text for {shape[0]} classes and names {classes}: attach again with --force"
+        )
     return (shape[1], shape[2]) if shape else None
 
 

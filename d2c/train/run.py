@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2c.artifacts import Artifact, Build
+from d2c.artifacts import Artifact, Build, Workspace
 from d2c.attach.check import check
 from d2c.data.latents import encode
 from d2c.data.store import labels_of, pixels
@@ -23,13 +24,16 @@ from d2c.diffusion.samplers import noise_for, sample, to_uint8
 from d2c.diffusion.sit import build as build_model
 from d2c.progress import Progress
 from d2c.team import Team
-from d2c.train import checkpoint
+from d2c.train import checkpoint, further
+from d2c.train.best import Best, best_step, held_out
 from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_heads, stored_tokens
 from d2c.train.draws import INIT, seed_of
+from d2c.train.further import BEST
 from d2c.train.loop import Loop
-from d2c.train.metrics import finish_metrics, read_metrics
+from d2c.train.metrics import NOTES, add_note, finish_metrics, read_metrics, read_notes
 from d2c.train.plan import Plan, model_config
 from d2c.train.preview import write_grid
+from d2c.train.rates import keep_rate
 from d2c.train.step import Trainer
 from d2c.train.trackers import Trackers
 from d2c.train.verb import TrainConfig
@@ -45,21 +49,29 @@ def write_run(
     device: torch.device,
     precision: str,
     team: Team | None = None,
+    before: Artifact | None = None,
 ) -> None:
-    """Train in the build's folder and leave a finished run there."""
+    """Train in the build's folder and leave a finished run there; `before` is the run that it goes on from."""
     team = team or Team()
     build.used(device, team.size)
+    note = further.begin(build.folder, before, config, plan.classes) if before is not None else None
+    if note:
+        add_note(build.folder, 0, note)
+        build.progress.say(note)
     team.tell({"folder": str(build.folder)})
     trainer, loop, steps = train_in(build.folder, data, config, plan, device, precision, build.progress, team)
     model = trainer.model
     facts = summary(build.folder, config, plan, model, steps)
     facts |= {"devices": team.size, "micro_batch": trainer.micro}
-    facts["warnings"] = [*plan.warnings, *trainer.notes, *filter(None, [loop.stopped])]
+    facts["warnings"] = [*plan.warnings, *read_notes(build.folder), *filter(None, [loop.stopped])]
     if loop.stopped:
         facts["stopped"] = loop.stopped
-    save_model(build.folder / "ema.safetensors", trainer.average.model, {"classes": plan.classes, "steps": steps})
+    facts |= keep_average(build.folder, trainer, loop, plan, steps)
     (build.folder / "classes.json").write_text(json.dumps(plan.classes, ensure_ascii=False))
     finish_metrics(build.folder)
+    (build.folder / NOTES).unlink(missing_ok=True)
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
+    keep_rate(Workspace(build.folder.parents[1]), config, plan, card, facts["images_per_second"])
     if not config.keep_state:
         checkpoint.drop(build.folder)  # a finished run samples and scores without it; it is four times as large
     build.note(**facts)
@@ -101,10 +113,35 @@ def train_in(
             f"batch {config.batch} in all: {each}, {trainer.micro} at once; {training.bytes / 1e9:.2f} GB of data"
         )
     preview = Preview(trainer, autoencoder, folder, plan)
+    best = None
+    if config.keep_best and team.first:
+        held = held_out(data, plan.classes, config.seed)
+        best = Best(trainer, autoencoder, folder, plan, held, plan.channels)
     with Trackers(config, folder) if team.first else nullcontext() as trackers:
-        loop = Loop(trainer, folder, progress, preview, trackers.log if trackers is not None else None)
+        loop = Loop(trainer, folder, progress, preview, trackers.log if trackers is not None else None, best)
         steps = loop.run()
     return trainer, loop, steps
+
+
+def keep_average(folder: Path, trainer: Trainer, loop: Loop, plan: Plan, steps: int) -> dict[str, Any]:
+    """Write `ema.safetensors`: the last average, or the best one; the facts of the choice."""
+    final = folder / "ema.safetensors"
+    save_model(final, trainer.average.model, {"classes": plan.classes, "steps": steps})
+    if loop.best is None:
+        return {}
+    step, loss = best_step(folder)
+    kept, held = folder / BEST / f"{step:09d}.safetensors", loop.best.held
+    if kept.is_file():
+        kept.replace(final)
+    else:  # set back to before it, and ended before it was there again
+        step = steps
+    shutil.rmtree(folder / BEST, ignore_errors=True)
+    where = f"{held.source.kind}/{held.source.name}"
+    return {
+        "best_step": step,
+        "best_loss": loss,
+        "held_out": {"images": len(held.ids), "of": where, "seen_in_training": bool(held.seen), "why": held.seen},
+    }
 
 
 def make_model(data: Artifact, config: TrainConfig, plan: Plan, autoencoder: Autoencoder) -> DiT:

@@ -63,6 +63,7 @@ class Trainer:
         )
         self.sums = torch.zeros(len(MEASURED), device=device)
         self.counted = 0
+        self.begun = 0  # step after which the warm-up counts: that of the average it began with
         self.slower = 1.0  # the rate's factor, halved by a rollback
         self.bad = torch.tensor(NEVER, device=device)  # first step whose loss or gradient was not finite
         self._indices: tuple[int, Tensor] = (0, torch.empty(0, dtype=torch.int64))
@@ -91,7 +92,10 @@ class Trainer:
     def rate(self, number: int) -> float:
         """The learning rate of a step. See `d2c.train.rate`."""
         config = self.config
-        return self.slower * rate(self.lr, number, warmup=config.warmup, steps=config.steps, schedule=config.schedule)
+        usual = rate(self.lr, number, warmup=config.warmup, steps=config.steps, schedule=config.schedule)
+        if self.begun and number - self.begun < config.warmup:
+            usual *= (number - self.begun) / config.warmup
+        return self.slower * usual
 
     def measured(self) -> dict[str, float]:
         """Means since the last call, over all processes; waits for the device. Raises Diverged like `check`."""

@@ -11,6 +11,7 @@ from d2c.artifacts import Artifact, Build, Workspace, produce, slugify
 from d2c.config import configure, option
 from d2c.diffusion.config import FAMILIES, PROJECTORS, model_names
 from d2c.team import Team, gather
+from d2c.train.further import origin
 from d2c.train.plan import Plan, plan
 from d2c.train.rate import SCHEDULES
 
@@ -90,6 +91,13 @@ class TrainConfig:
         200, "Steps between checkpoints", unit="steps", minimum=1, identity=False, advanced=True
     )
     keep_state: bool = option(False, "Keep the last checkpoint in the finished run", identity=False, advanced=True)
+    keep_best: int = option(
+        0,
+        "Steps between looks at held-out images; the average that did best there is kept (0: the last one is)",
+        unit="steps",
+        minimum=0,
+        advanced=True,
+    )
     keep: int = option(1, "Checkpoints kept: the last so many", minimum=1, identity=False, advanced=True)
     rollback: int = option(
         0, "Times to go back to the last checkpoint, at half the rate, when training diverges", minimum=0, advanced=True
@@ -108,6 +116,7 @@ class TrainConfig:
     graph: str = option(
         "auto", "CUDA graphs, for small models", choices=("auto", "on", "off"), identity=False, advanced=True
     )
+    continue_from: str = option("", "A finished run to train further, to `steps` in all", advanced=True)
     trackers: str = option(
         "",
         "Follow the run elsewhere too: tensorboard, wandb, trackio, separated by commas",
@@ -119,12 +128,14 @@ class TrainConfig:
     precision: str = option("auto", "Arithmetic of the forward pass", choices=("auto", "fp32", "bf16"), advanced=True)
 
 
+SELDOM: dict[str, Any] = {"log_every": 50, "sample_every": 2000, "checkpoint_every": 2000}  # books of a long run
 # demo: four times the steps of patch 2 in the same time, which on 16 px reads better (benchmarks/digits_quality.py).
 # The limit keeps the demo short on a busy machine; a quiet one is done in half of it.
 # scorer: stopped where its ranking still repeats (assets/scorer/README.md).
 PRESETS: dict[str, dict[str, Any]] = {
     "demo": {"model": "SiT-Ti/4", "steps": 600, "lr": 2e-3, "time_limit": 170.0, "checkpoint_every": 100},
-    "paper": {"model": "SiT-L/2", "steps": 100_000, "batch": 128, "lr": 1e-4, "warmup": 0},
+    "one-gpu": {"model": "SiT-B/2", "steps": 40_000, "batch": 256, "lr": 1e-4, "keep_state": True, **SELDOM},
+    "paper": {"model": "SiT-L/2", "steps": 100_000, "batch": 128, "lr": 1e-4, "warmup": 0, **SELDOM},
     "scorer": {"steps": 300, "lr": 2e-3},
 }
 
@@ -155,8 +166,13 @@ def train(
     the depth below; stored tokens are resampled to the transformer's grid.
 
     A run that was stopped goes on from its last checkpoint to the same loss curve; a finished one keeps its
-    checkpoint only with `keep_state`. Raises D2CError naming the step when the loss or the gradient is no
-    longer finite, and UsageError when model and image size do not fit.
+    checkpoint only with `keep_state`. `continue_from` trains a finished run further: from its checkpoint the result
+    is that of a run that was asked for so many steps at once; from its average alone Adam begins anew, which the
+    warnings say. With `keep_best` the run keeps the average that did best on held-out images (facts best_step,
+    best_loss, held_out).
+
+    Raises D2CError naming the step when the loss or the gradient is no longer finite, and UsageError when model and
+    image size do not fit, or the run to go on from is another model's.
     """
     if isinstance(parent, Artifact) and workspace is None:
         workspace = parent.workspace
@@ -164,8 +180,9 @@ def train(
     data = ws.resolve(parent, ("condensed", "datasets"))
     config = configure(TrainConfig, config, options)
     layout = plan(data, config)
+    before = origin(ws, data, config, layout)
     with gather() as team:
-        return _train(ws, data, config, layout, team, name, force, quiet)
+        return _train(ws, data, config, layout, before, team, name, force, quiet)
 
 
 def _train(
@@ -173,6 +190,7 @@ def _train(
     data: Artifact,
     config: TrainConfig,
     layout: Plan,
+    before: Artifact | None,
     team: Team,
     name: str | None,
     force: bool,
@@ -199,12 +217,15 @@ def _train(
     def write(build: Build) -> None:
         from d2c.train.run import write_run
 
-        write_run(build, data, config, layout, device, precision, team)
+        write_run(build, data, config, layout, device, precision, team, before)
 
     stem = f"{slugify(data.name.removesuffix(f'-{data.fingerprint[:6]}'))}-{slugify(config.model)}"
     extra = {**layout.resolved(), "precision": precision}
+    if before is not None:
+        extra["continue_from"] = before.fingerprint[:12]  # whatever it is called
+    parents = [data, *([before] if before is not None else [])]
     made = produce(
-        ws, "runs", config, write, stem=stem, name=name, parents=[data], extra=extra, force=force, quiet=quiet
+        ws, "runs", config, write, stem=stem, name=name, parents=parents, extra=extra, force=force, quiet=quiet
     )
     team.tell({"made": made.name})
     return made
