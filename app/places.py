@@ -65,7 +65,7 @@ PLACES = {
             "Samples",
             "auto_awesome",
             "Draw new images from a trained model, and judge them.",
-            ("method#Judge",),
+            ("method#Judge", "sampling"),
         ),
         Place("jobs", "Jobs", "checklist", "Everything that is computed in the background.", ("jobs",)),
     )
@@ -96,6 +96,11 @@ def _where(holder: Artifact) -> str:
 def picture(artifact: Artifact, relative: str) -> str:
     """The address of a picture in a finished artifact's folder."""
     return f"/d2c/file/{artifact.kind}/{artifact.name}/{quote(relative)}?v={artifact.fingerprint[:12]}"
+
+
+def taken_home(samples: Artifact, suffix: str) -> str:
+    """The address from which a drawing is downloaded: its sheet (png), its pictures (zip), its array (npz)."""
+    return f"/d2c/samples/{samples.name}.{suffix}?v={samples.fingerprint[:12]}"
 
 
 def unfinished_picture(kind: str, name: str, relative: str) -> str:

@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 
 from app.map_routes import FOREVER, map_routes
 from app.places import ROOT
+from app.sample_routes import sample_routes
 from d2c.artifacts import KINDS, Artifact, Workspace, slug
 from d2c.data.store import Images
 from d2c.data.thumbnails import Thumbnails, sprite
@@ -46,6 +47,7 @@ def routes() -> list[BaseRoute]:
         ),
         Route("/d2c/file/{kind}/{name}/{relative:path}", file),
         *map_routes(),
+        *sample_routes(),
         Mount("/d2c/assets", StaticFiles(directory=ROOT / "assets")),
     ]
 

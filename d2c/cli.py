@@ -25,7 +25,7 @@ from d2c.progress import cancel_on_sigterm
 from d2c.verbs import VERBS, Verb
 
 _OTHERS = {
-    "export": "Write a chosen set for others: list, folder of images, Hugging Face, WebDataset, FiftyOne",
+    "export": "Write a chosen set or a run for others: list, images, Hugging Face, WebDataset, FiftyOne, weights",
     "search": "Find the images of a map that fit a text, or are like an image",
     "demo": "Run every verb on the embedded digits",
     "app": "Open the app on a workspace",
@@ -146,7 +146,9 @@ def _fill_other(parser: argparse.ArgumentParser, name: str) -> None:
         from d2c.export import ExportConfig
 
         parser.add_argument(
-            "subject", metavar="SUBSET", help="name, fingerprint or folder of a subset or condensed set"
+            "subject",
+            metavar="SET",
+            help="name, fingerprint or folder of a subset, a condensed set or (sit, repa) a run",
         )
         _fill(parser, ExportConfig, force="replace the list or the export that lies there", named=False)
     else:
@@ -184,7 +186,8 @@ def _run(namespace: argparse.Namespace) -> None:
 
         given = from_namespace(ExportConfig, namespace)
         written = export(namespace.subject, given, workspace=workspace, force=namespace.force, quiet=namespace.quiet)
-        size = f"{written.images:,} images  {written.bytes / 1e6:.1f} MB"
+        images = f"{written.images:,} images  " if written.images else ""
+        size = f"{images}{written.bytes / 1e6:.1f} MB"
         print(
             json.dumps({k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(written).items()})
             if namespace.json

@@ -87,7 +87,10 @@ def gather() -> Iterator[Team]:
     ours = not dist.is_initialized()
     if ours:
         try:
-            dist.init_process_group("gloo", timeout=_PATIENCE)
+            import torch
+
+            kinds = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+            dist.init_process_group(kinds, timeout=_PATIENCE)
         except (RuntimeError, ValueError) as problem:
             why = str(problem).strip().splitlines()[0][:120]
             raise D2CError(f"{size} processes did not find each other ({why}): start with torchrun") from None

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import state
 from app.parts import (
+    attached,
     attaching,
     browse,
     cards,
@@ -83,6 +84,7 @@ with middle:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f":material/check: Condensed already: {', '.join(words.plain(c.name) for c in made)}")
             go_button("Train on it", "train", key="to_train", primary=False)
+        attached.views(made)
 
 st.divider()
 st.subheader("Take it out", anchor=False)

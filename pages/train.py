@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.parts import jobs, runs, training
+from app.parts import jobs, running, runs, training
 from app.parts.header import page_header
 
 page_header("train")
@@ -12,11 +12,13 @@ left, right = st.columns([1.15, 2.6], gap="large")
 with left:
     data = training.run_form()
 with right:
-    compared = training.runs_box(list(reversed(runs.generators())))
+    compared = running.runs_box(list(reversed(runs.generators())))
+    running.longer_box(compared)
     jobs.panel(
         key="train",
         verbs=("train",),
         unfinished=True,
         limit=3,
-        also=lambda found: training.live(found, compared, data),
+        also=lambda found: running.live(found, compared, data),
+        buttons=running.buttons,
     )

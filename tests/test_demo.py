@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from d2c.artifacts import KINDS, Artifact, Workspace
+from d2c.attach import open_vision
 
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = {
@@ -79,8 +80,9 @@ def test_arrays_others_rely_on(digits_chain: dict[str, Artifact]) -> None:
     text = condensed.arrays("text.safetensors")
     assert text["tokens"].shape[:2] == (10, 16)
     assert text["mask"].shape == (10, 16)
-    (vision,) = condensed.path.glob("vision-*.safetensors")
-    assert condensed.arrays(vision.name)["tokens"].shape[0] == len(condensed.table("subset.parquet")) == 40
+    stored = open_vision(condensed)
+    assert stored is not None
+    assert stored.images == len(condensed.table("subset.parquet")) == 40
     features = digits_chain["maps"].arrays("features.safetensors")["features"]
     assert features.shape[0] == 1797
 

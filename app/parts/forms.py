@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -24,6 +24,16 @@ _LABELS = {
     "use_text": "text tokens",
     "use_vision": "vision tokens",
     "path": "path (convention)",
+    "beta2": "Adam's β₂",
+    "qk_norm": "QK norm",
+    "ema_form": "form of the average",
+    "ema_width": "width of the average",
+    "keep": "checkpoints kept",
+    "graph": "CUDA graphs",
+    "eta": "η (fresh noise)",
+    "guidance_low": "guide from noise level",
+    "guidance_high": "guide up to noise level",
+    "decode_batch": "decoded at once",
 }
 # What an empty value means, where it means more than "none".
 _EMPTY = {
@@ -31,8 +41,25 @@ _EMPTY = {
     "weights": "The release's download",
     "autoencoder": "The scorer's own",
     "class_map": "Matched by name",
+    "continue_from": "Begins anew",
+    "trackers": "None",
 }
 _CHOICES = {
+    "solver": {
+        "euler": "Euler (ODE)",
+        "heun": "Heun (ODE)",
+        "ddim": "DDIM (η)",
+        "sde": "SDE (SiT, REPA)",
+    },
+    "diffusion": {
+        "sigma": "σ",
+        "constant": "Constant",
+        "sbdm": "SBDM",
+        "decreasing": "Decreasing",
+        "increasing-decreasing": "Rising, falling",
+    },
+    "last_step": {"mean": "Mean", "euler": "ODE alone (Tweedie)", "none": "None"},
+    "format": {"png": "PNGs", "npz": "npz (ADM's evaluator)", "both": "PNGs and npz"},
     "weighting": {"eps": "ε, the noise", "v": "v, the velocity", "x0": "x₀, the image", "zscore": "Standardised"},
     "gradients": {"all": "All weights", "last": "The last layer"},
 }
@@ -46,12 +73,15 @@ def config_form(
     hide: Collection[str] = (),
     link: bool = False,
     columns: int = 1,
+    group: Callable[[str], str] | None = None,
+    titles: Sequence[str] = (),
 ) -> C | None:
     """A field for each option of a configuration class, and the configuration they give.
 
     `start` replaces defaults, `hide` leaves fields out (they keep `start` or the default). With `link` the
     values live in the URL as `<key>_<field>`; otherwise the session keeps them across pages. Options marked
-    advanced sit behind a fold. A value that d2c refuses is explained in place, and None is returned.
+    advanced sit behind a fold, where `group` (field → title) puts them under titles, in the order of `titles`. A value
+    that d2c refuses is explained in place, and None is returned.
     """
     begin = dict(start or {})
     shown = [o for o in options_of(cls) if o.name not in hide]
@@ -65,8 +95,14 @@ def config_form(
     rest = [o for o in shown if o.advanced]
     if rest:
         with st.expander("Advanced", icon=":material/tune:"):
-            for spec in rest:
-                values[spec.name] = _field(spec, key, begin, link)
+            for title, members in _grouped(rest, group, titles):
+                if title:
+                    st.markdown(f"**{title}**")
+                for first in range(0, len(members), columns if group else 1):
+                    row = st.columns(columns, vertical_alignment="bottom") if group else [st.container()]
+                    for place, spec in zip(row, members[first : first + len(row)], strict=False):
+                        with place:
+                            values[spec.name] = _field(spec, key, begin, link)
     try:
         return configure(cls, None, values)
     except UsageError as wrong:
@@ -127,6 +163,16 @@ def _field(spec: Option, key: str, start: Mapping[str, Any], link: bool) -> Any:
         limits = {"min_value": _real(spec.minimum), "max_value": _real(spec.maximum)}
         return float(st.number_input(label, value=float(value), step=_step(value), format="%g", **limits, **common))
     return st.text_input(label, value=value, placeholder=_EMPTY.get(spec.name), **common)
+
+
+def _grouped(
+    specs: Sequence[Option], group: Callable[[str], str] | None, titles: Sequence[str]
+) -> list[tuple[str, list[Option]]]:
+    """(title, options) in the order of `titles`; one without a title when nothing groups."""
+    found: dict[str, list[Option]] = {title: [] for title in titles}
+    for spec in specs:
+        found.setdefault(group(spec.name) if group else "", []).append(spec)
+    return [(title, members) for title, members in found.items() if members]
 
 
 def _whole(limit: float | None) -> int | None:

@@ -91,10 +91,12 @@ def panel(
     unfinished: bool = False,
     limit: int = 20,
     also: Callable[[list[Job]], None] | None = None,
+    buttons: Callable[[Job, str], None] | None = None,
 ) -> None:
     """The newest jobs, of these verbs and states if any are given, each in its card; live while anything runs.
 
     `unfinished` keeps what waits or runs, and what failed or was stopped within the last hour.
+    `buttons` draws a card's own buttons in place of the usual ones.
     `also` is drawn below them from the same look at the disk, and as often (live curves and pictures).
     """
     workspace = state.workspace()
@@ -108,14 +110,14 @@ def panel(
         if live != queue.any_live(workspace):  # polling must begin (a job goes on) or end: draw the whole page anew
             st.rerun()
         for job in found:
-            job_card(job, key=key)
+            job_card(job, key=key, buttons=buttons)
         if also is not None:
             also(found)
 
     st.fragment(show, run_every=EVERY if live else None)()
 
 
-def job_card(job: Job, *, key: str) -> None:
+def job_card(job: Job, *, key: str, buttons: Callable[[Job, str], None] | None = None) -> None:
     """One job."""
     progress = job.progress() or {}
     with st.container(border=True, key=f"{key}_job_{job.id.replace('.', '-')}", gap="small"):
@@ -124,7 +126,7 @@ def job_card(job: Job, *, key: str) -> None:
             st.markdown(f"**{words.plain(job.title)}**", width="content")
             chip(job.state)
         with right, st.container(horizontal=True, horizontal_alignment="right"):
-            _buttons(job, key)
+            (buttons or _buttons)(job, key)
         st.progress(_bar(job, progress), text=_line(job, progress))
         with st.expander("Command and log", icon=":material/terminal:"):
             st.code("d2c " + " ".join(job.argv), language="bash", wrap_lines=True)
@@ -174,7 +176,7 @@ def _buttons(job: Job, key: str) -> None:
         key=f"{name}_retry",
         icon=":material/replay:",
         disabled=job.state not in ("failed", "cancelled"),
-        on_click=_act,
+        on_click=act,
         args=(queue.retry, job.id),
         help="Goes on from the last checkpoint",
         **quiet,
@@ -184,14 +186,15 @@ def _buttons(job: Job, key: str) -> None:
         key=f"{name}_cancel",
         icon=":material/stop_circle:",
         disabled=job.state not in ("queued", "running"),
-        on_click=_act,
+        on_click=act,
         args=(queue.cancel, job.id),
         help="Saves a checkpoint and stops",
         **quiet,
     )
 
 
-def _act(what: Callable[..., Any], id: str) -> None:
+def act(what: Callable[..., Any], id: str) -> None:
+    """Do something with a job; what d2c refuses is said in passing. For a button's callback."""
     try:
         what(state.workspace(), id)
     except D2CError as wrong:

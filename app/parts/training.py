@@ -1,20 +1,33 @@
-"""Starting a run: the form, what it will cost, and the runs there are, over each other."""
+"""Starting a run: the form, and what the run will cost."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import streamlit as st
 
 from app import state
-from app.parts import browse, cards, forms, jobs, runs, words
-from app.parts.empty import empty, go_button
+from app.parts import browse, forms, jobs, runs, words
 from d2c.artifacts import Artifact, slugify
 from d2c.errors import D2CError
-from d2c.train import PRESETS, TrainConfig, estimate
+from d2c.train import PRESETS, Estimate, TrainConfig, estimate
 
 SOURCES = {"condensed": "Condensed set", "datasets": "Full data set"}
-SIDE_BY_SIDE = 4  # runs at most
+NAMES = {"one-gpu": "One GPU"}
+ABOUT = {
+    "demo": "Two or three minutes on a laptop, for small pictures such as the digits.",
+    "one-gpu": "A middle-sized model on one card, with a checkpoint kept so that it can be trained longer.",
+    "paper": "The paper's model, batch and rate: days on one card, hours on eight.",
+    "scorer": "A short run on a full data set, whose model then scores images.",
+}
+_TITLES = {
+    "Model": ("image_size", "autoencoder", "qk_norm"),
+    "Data": ("flip", "drop"),
+    "Objective": ("alignment", "align_depth"),
+    "Optimiser": ("warmup", "schedule", "beta2", "weight_decay", "clip", "rollback"),
+    "Average": ("ema", "ema_form", "ema_width", "keep_best"),
+    "Hardware": ("micro_batch", "checkpointing", "graph", "compile", "precision"),
+    "Books": ("log_every", "checkpoint_every", "keep_state", "keep", "trackers", "continue_from"),
+}
+TITLE_OF = {name: title for title, names in _TITLES.items() for name in names}
 
 
 def run_form() -> Artifact | None:
@@ -33,8 +46,10 @@ def run_form() -> Artifact | None:
     data = state.choose(next(kind for kind, name in SOURCES.items() if name == on))
     if data is None:
         st.caption("There is none yet. Choose images first, or run the demo.")
-    st.pills("Preset", list(PRESETS), format_func=str.capitalize, key="preset", on_change=_take_preset)
-    config = forms.config_form(TrainConfig, key="train", columns=2)
+    preset = st.pills("Preset", list(PRESETS), format_func=_name, key="preset", on_change=_take_preset, wrap=True)
+    if preset in ABOUT:
+        st.caption(ABOUT[preset])
+    config = forms.config_form(TrainConfig, key="train", columns=2, group=title_of, titles=list(_TITLES))
     asked = st.text_input(
         "Name", key="run_name", persist_state="session", placeholder="made from model, steps and seed"
     ).strip()
@@ -51,6 +66,15 @@ def run_form() -> Artifact | None:
     return data
 
 
+def title_of(field: str) -> str:
+    """The title under which an advanced option stands; one that has no place of its own is about the objective."""
+    return TITLE_OF.get(field, "Objective")
+
+
+def _name(preset: str) -> str:
+    return NAMES.get(preset, preset.capitalize())
+
+
 def _take_preset() -> None:
     forms.preset("train", TrainConfig, PRESETS.get(st.session_state["preset"] or "", {}))
 
@@ -58,72 +82,46 @@ def _take_preset() -> None:
 def _estimate(data: Artifact, config: TrainConfig) -> bool:
     """What a run would cost, and what should be known of it before; False when it cannot be run."""
     try:
-        plan = estimate(data, config)
+        guess = estimate(data, config)
     except D2CError as wrong:
         st.error(words.plain(str(wrong)), icon=":material/error:")
         return False
     browse.pairs(
         [
-            ("Parameters", f"{plan.parameters / 1e6:,.1f} M"),
-            ("Images seen", words.count(plan.images_seen)),
-            ("Image side", f"{plan.image_size} px, {plan.tokens:,} tokens"),
-            ("Learning rate", f"{plan.lr:g}"),
-            ("Compute", f"{plan.gflop_per_image * plan.images_seen / 1e3:,.0f} TFLOP"),
-            ("Memory, about", words.size(plan.memory_bytes)),
+            ("Parameters", f"{guess.parameters / 1e6:,.1f} M"),
+            ("Images seen", words.count(guess.images_seen)),
+            ("Image side", f"{guess.image_size} px, {guess.tokens:,} tokens"),
+            ("Learning rate", f"{guess.lr:g}"),
+            ("Compute", _flop(guess.gflop_per_image * 1e9 * guess.images_left)),
+            ("Time", _time(guess, config)),
+            ("Memory, about", _memory(guess)),
+            ("Disk, at most", f"{words.size(guess.disk_bytes)}; {words.size(guess.disk_free)} are free"),
         ]
     )
-    for line in plan.warnings:
+    for line in guess.warnings:
         st.caption(f":orange[:material/warning:] {words.plain(line[:1].upper() + line[1:])}")
     return True
 
 
-def runs_box(finished: Sequence[Artifact]) -> list[Artifact]:
-    """Which finished runs are drawn over each other; at first the newest, or the one that was asked for."""
-    if not finished:
-        return []
-    asked, newest = state.taken("runs"), finished[0].name
-    if asked in [run.name for run in finished]:
-        st.session_state["runs"] = [asked]
-    elif st.session_state.get("_newest_run", newest) != newest:  # it has just finished: it joins what is shown
-        st.session_state["runs"] = [newest, *(st.session_state.get("runs") or [])]
-    st.session_state["_newest_run"] = newest
-    shown = st.pills(
-        "Runs",
-        [run.name for run in finished],
-        selection_mode="multi",
-        default=[newest],
-        key="runs",
-        bind="query-params",
-        help="Several runs are drawn over each other",
-    )
-    return [run for run in finished if run.name in shown]
+def _flop(count: float) -> str:
+    for unit, size in (("EFLOP", 1e18), ("PFLOP", 1e15)):
+        if count >= size:
+            return f"{words.number(count / size)} {unit}"
+    return f"{words.number(count / 1e12)} TFLOP"
 
 
-def live(found: Sequence[jobs.Job], compared: Sequence[Artifact], data: Artifact | None) -> None:
-    """Curves and grids, of the run that is not finished and of the chosen ones; with neither, what to do."""
-    partial = state.workspace().partial
-    going = next((job.name for job in found if job.name and partial("runs", job.name).exists()), None)
-    if going is None and not compared:
-        if not found and not runs.generators():
-            with empty(
-                "No run yet",
-                "Choose a condensed set on the left and start. You will see the loss and the samples as it learns.",
-                icon="model_training",
-                key="no_runs",
-            ):
-                if data is None:
-                    go_button("Go to the demo", "overview", key="no_runs_go")
-        return
-    pairs = [(going, None)] * bool(going) + [(run.name, run) for run in compared]
-    if len(pairs) == 1:
-        curve, *columns = st.columns([1.35, 1], gap="medium")
-    else:
-        curve, columns = st.container(), st.columns(2)
-    with curve:
-        runs.curve_chart(compared, going, key="train")
-    for i, (name, run) in enumerate(pairs[:SIDE_BY_SIDE]):
-        with columns[i % len(columns)]:
-            st.markdown(f"**{words.plain(name)}**")
-            runs.grids(name, run, key=f"train_{i}")
-            if run is not None:
-                cards.provenance(run)
+def _time(guess: Estimate, config: TrainConfig) -> str:
+    rate = guess.rate
+    if rate is None or guess.seconds is None:
+        limit = f", {words.seconds(config.time_limit)} at most" if config.time_limit else ""
+        return f"unknown: no such run was timed here{limit}"
+    at = f" with batches of {rate.batch}" if rate.batch != config.batch else ""
+    speed = f"{words.number(rate.images_per_second)} images/s, measured on {rate.device}{at}"
+    return f"about {words.seconds(guess.seconds)} at {speed}"
+
+
+def _memory(guess: Estimate) -> str:
+    parts = f"{words.size(guess.state_bytes)} model and Adam, {words.size(guess.activation_bytes)} activations, "
+    parts += f"{words.size(guess.data_bytes)} images and tokens"
+    card = f" of {words.size(guess.gpu.total)} on {guess.gpu.name}" if guess.gpu is not None else ""
+    return f"{words.size(guess.memory_bytes)}{card}: {parts}"

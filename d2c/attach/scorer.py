@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,6 +30,7 @@ class ScorerVision:
     def __init__(self, model: DiT, *, source: str, seed: int, device: torch.device, precision: str) -> None:
         config = model.config
         self.model = model.to(device).eval()
+        self._forward: Any = self.model
         self.autoencoder = load(config.autoencoder, device)
         self.source, self.device, self.precision = source, device, precision
         self.grid, self.dim, self.tap = config.grid, config.width, max(config.depth // 2, 1)
@@ -39,11 +42,20 @@ class ScorerVision:
     @torch.inference_mode()
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Tokens [B, grid², D] float32 of uint8 images [B, C, S, S]."""
-        x = torch.from_numpy(images).to(self.device).float() / 127.5 - 1.0
+        found: np.ndarray = self.tokens(torch.from_numpy(images).to(self.device)).cpu().numpy()
+        return found
+
+    @torch.inference_mode()
+    def tokens(self, images: Tensor) -> Tensor:
+        """The same for a tensor on the device, where the tokens stay."""
+        x = images.float() / 127.5 - 1.0
         mean, _ = self.autoencoder.encode(x)
         x_t = self.model.path.interpolate(mean, self.noise, self.time)
         nobody = torch.full((len(x),), self.model.config.num_classes, device=self.device)
         with autocast(self.device, self.precision):
-            _, h = self.model(x_t, self.time, nobody, tap=self.tap)
-        tokens: Tensor = F.layer_norm(h.float(), (self.dim,), eps=1e-6)
-        return tokens.cpu().numpy()
+            _, h = self._forward(x_t, self.time, nobody, tap=self.tap)
+        return F.layer_norm(h.float(), (self.dim,), eps=1e-6)
+
+    def hasten(self) -> None:
+        """Compile the forward pass for one batch size."""
+        self._forward = torch.compile(self.model, dynamic=False)

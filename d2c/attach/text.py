@@ -1,10 +1,10 @@
-"""Text encoders: their common shape, the known ones, and the prompts they read. Free of torch."""
+"""Text encoders: their common shape and the known ones. Free of torch."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,8 +12,6 @@ from typing import Protocol
 import numpy as np
 
 from d2c.errors import UsageError
-
-CLASS = "{class}"
 
 
 class TextEncoder(Protocol):
@@ -39,24 +37,32 @@ class TextInfo:
     note: str
     meaningful: bool | None = True
     licence: str = ""
-    reference: str = ""  # how open_clip is asked for it: ARCH/PRETRAINED or hf-hub:ORG/NAME
+    reference: str = ""  # how it is asked for: open_clip's ARCH/PRETRAINED, hf-hub:ORG/NAME or t5:ORG/NAME
 
 
 _CLIP = "CLIP text tower, token by token after its last layer norm."
 
-TEXT_ENCODERS = {
-    info.name: info
-    for info in (
-        TextInfo("hash", 64, "Hashed letters: tells class names apart and carries no meaning.", meaningful=False),
-        TextInfo("clip-vit-b-32", 512, _CLIP, licence="MIT (OpenAI CLIP)", reference="ViT-B-32/openai"),
-        TextInfo("clip-vit-l-14", 768, _CLIP, licence="MIT (OpenAI CLIP)", reference="ViT-L-14/openai"),
-        TextInfo("none", 0, "No text: the class embedding stands alone.", meaningful=None),
-    )
-}
+_T5 = "T5 encoder, token by token after its last layer norm."
+_T5_WIDTHS = {"small": 512, "base": 768, "large": 1024, "xl": 2048, "xxl": 4096}
+
+
+def _known() -> Iterator[TextInfo]:
+    yield TextInfo("hash", 64, "Hashed letters: tells class names apart and carries no meaning.", meaningful=False)
+    yield TextInfo("clip-vit-b-32", 512, _CLIP, licence="MIT (OpenAI CLIP)", reference="ViT-B-32/openai")
+    yield TextInfo("clip-vit-l-14", 768, _CLIP, licence="MIT (OpenAI CLIP)", reference="ViT-L-14/openai")
+    for family, licence in (("t5-v1_1", "Apache-2.0 (T5 1.1)"), ("flan-t5", "Apache-2.0 (FLAN-T5)")):
+        for size, width in _T5_WIDTHS.items():
+            name = f"{family}-{size}"
+            yield TextInfo(name, width, _T5, licence=licence, reference=f"t5:google/{name}")
+    yield TextInfo("none", 0, "No text: the class embedding stands alone.", meaningful=None)
+
+
+TEXT_ENCODERS = {info.name: info for info in _known()}
 
 
 def describe_text(name: str) -> TextInfo:
-    """What is known of an encoder by its name: a known one, `open_clip:ARCH/PRETRAINED` or `hf-hub:ORG/NAME`.
+    """What is known of an encoder by its name: a known one, `open_clip:ARCH/PRETRAINED`, `hf-hub:ORG/NAME`
+    (an open_clip model) or `t5:ORG/NAME`.
 
     Raises UsageError for any other name.
     """
@@ -67,8 +73,11 @@ def describe_text(name: str) -> TextInfo:
         return TextInfo(name, _width(rest.partition("/")[0]), _CLIP, reference=rest)
     if rest.count("/") == 1 and scheme == "hf-hub":
         return TextInfo(name, None, _CLIP, reference=name)
+    if rest.count("/") == 1 and all(rest.split("/")) and scheme == "t5":
+        return TextInfo(name, None, _T5, reference=name)
     raise UsageError(
-        f"unknown text encoder {name!r}; known: {', '.join(TEXT_ENCODERS)}, open_clip:ARCH/PRETRAINED, hf-hub:ORG/NAME"
+        f"unknown text encoder {name!r}; known: {', '.join(TEXT_ENCODERS)}, open_clip:ARCH/PRETRAINED, "
+        "hf-hub:ORG/NAME, t5:ORG/NAME"
     )
 
 
@@ -87,19 +96,13 @@ def open_text_encoder(name: str, *, tokens: int = 16, weights: Path | None = Non
         from d2c.attach.hashing import HashText
 
         return HashText(tokens, info.note)
+    if info.reference.startswith("t5:"):
+        from d2c.attach.t5 import T5Text
+
+        return T5Text(info, tokens=tokens, weights=weights, device=device)
     from d2c.attach.openclip import OpenClipText
 
     return OpenClipText(info, tokens=tokens, weights=weights, device=device)
-
-
-def prompts_of(template: str, classes: Sequence[str]) -> list[str]:
-    """One prompt a class: `{class}` becomes its name, with underscores as spaces.
-
-    Raises UsageError for a template without `{class}`: every class would get the same text.
-    """
-    if CLASS not in template:
-        raise UsageError(f"prompt {template!r} has no {CLASS}: every class would get the same text")
-    return [" ".join(template.replace(CLASS, name.replace("_", " ")).split()) for name in classes]
 
 
 def _width(architecture: str) -> int | None:

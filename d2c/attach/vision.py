@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from d2c.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PREPROCESSING = ("direct", "repa")
 
 
 class VisionEncoder(Protocol):
@@ -27,6 +33,12 @@ class VisionEncoder(Protocol):
     def encode(self, images: np.ndarray) -> np.ndarray:
         """Tokens [B, grid², D] float32 of uint8 images [B, C, S, S]; a row depends on its own image alone."""
 
+    def tokens(self, images: Tensor) -> Tensor:
+        """The same for a tensor on the encoder's device; the result stays there, float32 or bfloat16."""
+
+    def hasten(self) -> None:
+        """Compile the forward pass. From here on every batch must be as large as the next one given."""
+
 
 @dataclass(frozen=True)
 class VisionInfo:
@@ -38,19 +50,40 @@ class VisionInfo:
     patch: int | None = None  # pixels a token covers
     licence: str = ""
     reference: str = ""  # how timm is asked for it: a model name or hf-hub:ORG/NAME
+    address: str = ""  # of the published file, for weights that timm does not keep
 
 
 _DINO = "DINOv2 patch tokens after the last layer norm."
+_DINO3 = "DINOv3 patch tokens after the last layer norm."
+_MAE = "Patch tokens of a masked autoencoder's encoder after the last layer norm."
+_MOCO = "MoCo v3 patch tokens after the last layer norm."
+_CLIP = "Patch tokens of CLIP's image tower after its last layer norm, before pooling."
+_META, _NC = "Apache-2.0 (DINOv2)", "CC-BY-NC-4.0"
+_MOCO_AT = "https://dl.fbaipublicfiles.com/moco-v3"
 
-VISION_ENCODERS = {
-    info.name: info
-    for info in (
-        VisionInfo("scorer", None, "Tokens of the scorer's own middle block at low noise, without the label."),
-        VisionInfo("dinov2-vit-s-14", 384, _DINO, 14, "Apache-2.0 (DINOv2)", "vit_small_patch14_dinov2.lvd142m"),
-        VisionInfo("dinov2-vit-b-14", 768, _DINO, 14, "Apache-2.0 (DINOv2)", "vit_base_patch14_dinov2.lvd142m"),
-        VisionInfo("none", 0, "No vision tokens: trained without alignment."),
-    )
-}
+
+def _known() -> Iterator[VisionInfo]:
+    yield VisionInfo("scorer", None, "Tokens of the scorer's own middle block at low noise, without the label.")
+    for size, word, dim in (("s", "small", 384), ("b", "base", 768), ("l", "large", 1024)):
+        for mark, more in (("", ""), ("-reg", "_reg4")):
+            name = f"dinov2-vit-{size}-14{mark}"
+            yield VisionInfo(name, dim, _DINO, 14, _META, f"vit_{word}_patch14{more}_dinov2.lvd142m")
+    for size, word, dim in (("s", "small", 384), ("b", "base", 768), ("l", "large", 1024)):
+        reference = f"vit_{word}_patch16_dinov3.lvd1689m"
+        yield VisionInfo(f"dinov3-vit-{size}-16", dim, _DINO3, 16, "DINOv3 License (Meta)", reference)
+    for size, word, dim in (("b", "base", 768), ("l", "large", 1024)):
+        yield VisionInfo(f"mae-vit-{size}-16", dim, _MAE, 16, f"{_NC} (MAE)", f"vit_{word}_patch16_224.mae")
+    for size, word, dim in (("s", "small", 384), ("b", "base", 768)):
+        at = f"{_MOCO_AT}/vit-{size}-300ep/vit-{size}-300ep.pth.tar"
+        architecture = f"vit_{word}_patch16_224"
+        yield VisionInfo(f"moco-v3-vit-{size}-16", dim, _MOCO, 16, f"{_NC} (MoCo v3)", architecture, at)
+    for size, word, dim, patch in (("b-16", "base_patch16", 768, 16), ("l-14", "large_patch14", 1024, 14)):
+        reference = f"vit_{word}_clip_quickgelu_224.openai"
+        yield VisionInfo(f"clip-vit-{size}", dim, _CLIP, patch, "MIT (OpenAI CLIP)", reference)
+    yield VisionInfo("none", 0, "No vision tokens: trained without alignment.")
+
+
+VISION_ENCODERS = {info.name: info for info in _known()}
 
 
 def describe_vision(name: str) -> VisionInfo:

@@ -90,9 +90,13 @@ def unfit(file: Path, wanted_by: str, problem: Exception) -> D2CError:
 
 
 def digest(file: Path | None) -> str:
-    """SHA-256 of a weights file, 64 hex digits; empty for None."""
+    """SHA-256 of a weights file, 64 hex digits; empty for None. An index counts with the files that it names."""
     if file is None:
         return ""
+    if file.suffix == ".json":
+        named = sorted({str(name) for name in dict(read_config(file).get("weight_map") or {}).values()})
+        parts = [digest(part) if (part := beside(file, name)) else name for name in named]
+        return hashlib.sha256(json.dumps([file.read_text(), parts]).encode()).hexdigest()
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 

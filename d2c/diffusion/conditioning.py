@@ -27,16 +27,22 @@ class TimestepEmbedder(nn.Module):
     def forward(self, t: Tensor) -> Tensor:
         """(N,) → (N, D)."""
         with torch.autocast(t.device.type, enabled=False):
-            embedded: Tensor = self.mlp(sinusoids(t, self.frequencies))
+            at = sinusoids(t, self.frequencies)
+            embedded: Tensor = self.mlp(at.to(next(self.mlp.parameters()).dtype))
             return embedded  # (N, D)
 
 
 def sinusoids(t: Tensor, count: int, max_period: float = 10_000.0) -> Tensor:
-    """[cos | sin] of t at count/2 frequencies from 1 down to 1/max_period: (N,) → (N, count), fp32."""
-    half = count // 2
-    steps = torch.arange(half, dtype=torch.float32, device=t.device) / half
-    angles = t.float()[:, None] * torch.exp(-math.log(max_period) * steps)  # (N, F/2)
+    """[cos | sin] of t at count/2 frequencies from 1 down to 1/max_period: (N,) → (N, count), fp32; of fp64, fp64."""
+    t = t if t.dtype == torch.float64 else t.float()
+    angles = t[:, None] * frequencies(count, max_period, device=t.device)  # (N, F/2)
     return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+def frequencies(count: int, max_period: float = 10_000.0, device: torch.device | str | None = None) -> Tensor:
+    """[count/2] the frequencies of `sinusoids`, fp32."""
+    half = count // 2
+    return torch.exp(-math.log(max_period) * (torch.arange(half, dtype=torch.float32, device=device) / half))
 
 
 class LabelEmbedder(nn.Module):
@@ -59,8 +65,10 @@ class LabelEmbedder(nn.Module):
         return embedded
 
 
-class DCEmbedder(LabelEmbedder):
+class DCEmbedder(nn.Module):
     """The dual conditional embedding of D2C (eq. 9): y = MLP(t̃) + t̃ + e_c, with t̃ = pool(Conv1d(t_c · mask)).
+
+    Without `class_vector` e_c is left out: the text alone.
 
     The paper leaves open, and here is: a convolution of width 3 along the tokens to the model's width D;
     pooling by the mean over the tokens that the mask keeps; an MLP D → D → D with SiLU; and for the null
@@ -73,8 +81,11 @@ class DCEmbedder(LabelEmbedder):
     text_tokens: Tensor
     text_mask: Tensor
 
-    def __init__(self, num_classes: int, width: int, text_length: int, text_dim: int) -> None:
-        super().__init__(num_classes, width)
+    def __init__(
+        self, num_classes: int, width: int, text_length: int, text_dim: int, class_vector: bool = True
+    ) -> None:
+        super().__init__()
+        self.embedding_table = nn.Embedding(num_classes + 1, width) if class_vector else None
         self.num_classes = num_classes
         self.text_conv = nn.Conv1d(text_dim, width, kernel_size=3, padding=1)
         self.text_mlp = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -84,7 +95,8 @@ class DCEmbedder(LabelEmbedder):
 
     def reset(self) -> None:
         """Initialise: t̃ of unit-RMS tokens with a standard deviation near 0.1."""
-        super().reset()
+        if self.embedding_table is not None:
+            nn.init.normal_(self.embedding_table.weight, std=0.02)
         nn.init.normal_(self.text_conv.weight, std=0.1 / math.sqrt(3 * self.text_conv.in_channels))
         if self.text_conv.bias is not None:
             nn.init.zeros_(self.text_conv.bias)
@@ -112,8 +124,9 @@ class DCEmbedder(LabelEmbedder):
         known = y.clamp_max(self.num_classes - 1)
         mask = self.text_mask[known][..., None]  # (N, L, 1)
         tokens = self.text_tokens[known].to(self.text_conv.weight.dtype) * mask  # (N, L, d_text)
-        mixed = self.text_conv(tokens.transpose(1, 2)).transpose(1, 2).float()  # (N, L, D)
+        mixed = self.text_conv(tokens.transpose(1, 2)).transpose(1, 2)  # (N, L, D)
+        mixed = mixed.to(torch.promote_types(mixed.dtype, torch.float32))
         pooled = (mixed * mask).sum(1) / mask.sum(1)  # (N, D)
         text = torch.where(null, self.text_null.to(pooled.dtype), pooled)
-        embedded: Tensor = self.text_mlp(text) + text + self.embedding_table(y)
-        return embedded
+        embedded: Tensor = self.text_mlp(text) + text
+        return embedded if self.embedding_table is None else embedded + self.embedding_table(y)

@@ -16,9 +16,14 @@ from d2c.unread import DAMAGED
 SIZES = {"Ti": (192, 6, 3), "S": (384, 12, 6), "B": (768, 12, 12), "L": (1024, 24, 16), "XL": (1152, 28, 16)}
 PATCHES = (1, 2, 4, 8)
 #: the path conventions that a family may be trained on, its own first.
-FAMILIES = {"SiT": ("sit", "repa"), "DiT": ("dit",)}
-#: how a sampler steps along the ODE.
-SOLVERS = ("euler", "heun")
+FAMILIES = {"SiT": ("sit", "repa", "sit-cosine"), "DiT": ("dit",)}
+#: how tokens at the tap become the vision encoder's: REPA's MLP, or iREPA's convolution over the grid.
+PROJECTORS = ("mlp", "conv")
+#: how a sampler steps: along the ODE (euler, heun), by DDIM with η, or along SiT's SDE; see `d2c.diffusion.samplers`.
+SOLVERS = ("euler", "heun", "ddim", "sde")
+#: the SDE's diffusion coefficient w(t), and what its last step is.
+DIFFUSIONS = ("sigma", "constant", "sbdm", "decreasing", "increasing-decreasing")
+LAST_STEPS = ("mean", "euler", "none")
 #: the key of safetensors metadata that holds a model's configuration.
 METADATA = "d2c"
 
@@ -46,6 +51,9 @@ class ModelConfig:
     align_depth: int = 0  # blocks before the tap
     qk_norm: bool = False
     layers: int = 0  # 0: the size's own depth
+    class_vector: bool = True  # False: conditioned on the class's text alone
+    projector: str = "mlp"  # one of PROJECTORS
+    feature_dim: int = 0  # width of the image's class token, denoised beside it (REG); 0: none
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES or self.size not in SIZES or self.patch not in PATCHES:
@@ -60,6 +68,14 @@ class ModelConfig:
             raise UsageError(f"{self.name}: channels and classes must be at least 1, widths not negative")
         if (self.text_dim > 0) != (self.text_length > 0):
             raise UsageError(f"{self.name}: text_dim and text_length go together")
+        if not self.class_vector and not self.text_dim:
+            raise UsageError(f"{self.name}: without a class vector it needs text (text_dim and text_length)")
+        if self.projector not in PROJECTORS:
+            raise UsageError(f"{self.name}: no projector {self.projector!r}; known: {', '.join(PROJECTORS)}")
+        if self.feature_dim < 0 or (self.feature_dim and (self.family != "SiT" or self.learn_sigma)):
+            raise UsageError(f"{self.name}: a class token (feature_dim) is for SiT without a learnt variance")
+        if self.feature_dim and self.projector == "conv":
+            raise UsageError(f"{self.name}: the convolutional projector has no place for a class token: use mlp")
         if (self.align_dim > 0) != (self.align_depth > 0) or self.align_depth > self.depth:
             raise UsageError(f"{self.name}: align_depth must be 1…{self.depth} with a projector and 0 without")
 
@@ -97,6 +113,12 @@ class ModelConfig:
     def out_channels(self) -> int:
         """Channels that the network puts out: twice the input's where a variance is learnt too."""
         return self.channels * (2 if self.learn_sigma else 1)
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        """What is noised and denoised of one image: (C, S, S), or (C·S·S + feature_dim,) with a class token."""
+        shape = (self.channels, self.image_size, self.image_size)
+        return (self.channels * self.image_size**2 + self.feature_dim,) if self.feature_dim else shape
 
     def to_json(self) -> str:
         """One JSON object; `from_json` gives this configuration back."""

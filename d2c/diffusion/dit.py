@@ -34,15 +34,20 @@ class DiT(nn.Module):
         self.x_embedder = PatchEmbed(config.patch, config.channels, width)
         self.t_embedder = TimestepEmbedder(width)
         self.y_embedder = (
-            DCEmbedder(config.num_classes, width, config.text_length, config.text_dim)
+            DCEmbedder(config.num_classes, width, config.text_length, config.text_dim, config.class_vector)
             if config.text_dim
             else LabelEmbedder(config.num_classes, width)
         )
-        self.register_buffer("pos_embed", sincos_2d(width, config.grid)[None])  # (1, T, D), fixed
+        positions = sincos_2d(width, config.grid)
+        if config.feature_dim:  # REG: the class token goes first, and has no place
+            positions = torch.cat([torch.zeros(1, width), positions])
+            self.cls_projectors2 = nn.Linear(config.feature_dim, width)
+            self.wg_norm = nn.LayerNorm(width, eps=1e-6)
+        self.register_buffer("pos_embed", positions[None])  # (1, T, D), fixed
         self.blocks = nn.ModuleList(Block(width, config.heads, config.qk_norm) for _ in range(config.depth))
-        self.final_layer = FinalLayer(width, config.patch, config.out_channels)
+        self.final_layer = FinalLayer(width, config.patch, config.out_channels, config.feature_dim)
         if config.align_dim:
-            self.projectors = nn.ModuleList([projector(width, config.align_dim)])
+            self.projectors = nn.ModuleList([projector(width, config.align_dim, config.projector)])
         self.reset()
 
     def reset(self) -> None:
@@ -61,25 +66,52 @@ class DiT(nn.Module):
         for part in (*self.blocks, self.final_layer):
             nn.init.zeros_(part.adaLN_modulation[1].weight)
         nn.init.zeros_(self.final_layer.linear.weight)
+        if self.config.feature_dim:
+            nn.init.zeros_(self.final_layer.linear_cls.weight)
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor, *, tap: int | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """The raw output (N, C_out, H, W); with `tap`, also the tokens (N, T, D) after that many blocks.
 
         x (N, C, H, W); t (N,), or (1,) for one time shared by all; y (N,) int64, `num_classes` for no class.
+        A model with a class token (REG, 2507.01467) takes and gives the joint state of `join`, and has T + 1 tokens.
         """
-        h = self.x_embedder(x) + self.pos_embed  # (N, T, D)
+        h = self._tokens(x) + self.pos_embed  # (N, T, D)
         c = self.t_embedder(t) + self.y_embedder(y)  # (N, D)
         tokens = h
         for done, block in enumerate(self.blocks, start=1):
             h = block(h, c)  # (N, T, D)
             if done == tap:
                 tokens = h
-        out = self.unpatchify(self.final_layer(h, c))  # (N, C_out, H, W)
+        if self.config.feature_dim:
+            last = self.final_layer.modulated(h, c)
+            image = self.unpatchify(self.final_layer.linear(last[:, 1:]))
+            out = self.join(image, self.final_layer.linear_cls(last[:, 0]))
+        else:
+            out = self.unpatchify(self.final_layer(h, c))  # (N, C_out, H, W)
         return out if tap is None else (out, tokens)
 
     def prediction(self, out: Tensor) -> Tensor:
-        """The part of the raw output that the path's prediction is: its first C channels, (N, C, H, W)."""
-        return out[:, : self.config.channels]
+        """The part of the raw output that the path's prediction is: its first C channels, (N, C, H, W).
+
+        With a class token all of it, in the form of `join`.
+        """
+        return out if self.config.feature_dim else out[:, : self.config.channels]
+
+    def join(self, images: Tensor, feature: Tensor) -> Tensor:
+        """(N, C, S, S) and class tokens (N, Z) as one state (N, C·S·S + Z), which paths and samplers carry as it is."""
+        return torch.cat([images.flatten(1), feature.to(images.dtype)], dim=1)
+
+    def split(self, state: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What `join` made one of; see the function `split`."""
+        return split(self.config, state)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Tokens (N, T, D) of an image, before their positions; of a joint state the class token first."""
+        image, feature = self.split(x)
+        tokens: Tensor = self.x_embedder(image)
+        if feature is None:
+            return tokens
+        return torch.cat([self.wg_norm(self.cls_projectors2(feature))[:, None].to(tokens.dtype), tokens], dim=1)
 
     def project(self, tokens: Tensor) -> Tensor:
         """Tokens at the tap (N, T, D) → the vision encoder's width (N, T, align_dim)."""
@@ -97,6 +129,22 @@ class DiT(nn.Module):
         n, grid, p = tokens.shape[0], self.config.grid, self.config.patch
         patches = tokens.reshape(n, grid, grid, p, p, -1)  # (N, h, w, p, q, C)
         return patches.permute(0, 5, 1, 3, 2, 4).reshape(n, -1, grid * p, grid * p)
+
+
+def split(config: ModelConfig, state: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Images (N, C, S, S) and class tokens (N, Z) of joint states; (state, None) for a model without class tokens.
+
+    Raises D2CError for a state that is not the model's.
+    """
+    if not config.feature_dim:
+        return state, None
+    if tuple(state.shape[1:]) != config.state_shape:
+        raise D2CError(
+            f"this {config.name} was trained with a class token (REG): it takes states {config.state_shape} of an "
+            "image, and can be sampled from, but neither score nor be a vision encoder"
+        )
+    image, feature = state[:, : -config.feature_dim], state[:, -config.feature_dim :]
+    return image.reshape(-1, config.channels, config.image_size, config.image_size), feature
 
 
 class PatchEmbed(nn.Module):
@@ -168,19 +216,25 @@ class MLP(nn.Module):
 
 
 class FinalLayer(nn.Module):
-    """The last norm, modulated, and the linear map to patches."""
+    """The last norm, modulated, and the linear map to patches (and, for REG, to the class token)."""
 
-    def __init__(self, width: int, patch: int, channels: int) -> None:
+    def __init__(self, width: int, patch: int, channels: int, feature_dim: int = 0) -> None:
         super().__init__()
         self.norm_final = _norm(width)
         self.linear = nn.Linear(width, patch * patch * channels)
+        if feature_dim:
+            self.linear_cls = nn.Linear(width, feature_dim)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
         """(N, T, D) under c (N, D) → (N, T, p·p·C)."""
-        shift, scale = self.adaLN_modulation(c)[:, None].chunk(2, dim=-1)
-        out: Tensor = self.linear(modulate(self.norm_final(h), shift, scale))
+        out: Tensor = self.linear(self.modulated(h, c))
         return out
+
+    def modulated(self, h: Tensor, c: Tensor) -> Tensor:
+        """(N, T, D) under c (N, D) → (N, T, D), before the linear map."""
+        shift, scale = self.adaLN_modulation(c)[:, None].chunk(2, dim=-1)
+        return modulate(self.norm_final(h), shift, scale)
 
 
 def modulate(h: Tensor, shift: Tensor, scale: Tensor) -> Tensor:

@@ -36,6 +36,8 @@ class FrozenDiT:
     def __init__(self, model: DiT, device: torch.device, precision: str, *, compile: bool = False) -> None:
         if precision not in PRECISIONS:
             raise UsageError(f"no precision {precision!r}; known: {', '.join(PRECISIONS)}")
+        if model.config.feature_dim:
+            raise UsageError(f"{model.config.name} was trained with a class token (REG): it cannot score")
         model.eval()
         self.config, self.path = model.config, model.path
         self.device, self.precision = device, precision

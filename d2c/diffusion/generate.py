@@ -1,140 +1,161 @@
-"""Images of a checkpoint, written one by one so that an interrupted call goes on where it stopped."""
+"""Images of a checkpoint, written one by one so that an interrupted call goes on where it stopped.
+
+Samples are drawn in chunks of `batch_size` consecutive indices, each by one process of the team. Which images a chunk
+holds depends on the indices alone, so one process and eight ask the network the same batches.
+"""
 
 from __future__ import annotations
 
-import io
+import contextlib
+import shutil
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from PIL import Image
-from torch import Tensor
 
-from d2c.artifacts import Build
-from d2c.device import autocast
-from d2c.diffusion.autoencoders import Autoencoder, load
-from d2c.diffusion.checkpoints import load_model
-from d2c.diffusion.dit import DiT
-from d2c.diffusion.sample import SampleConfig
-from d2c.diffusion.samplers import evaluations, noise_for, to_uint8
-from d2c.diffusion.samplers import sample as integrate
+from d2c.artifacts import Artifact, Build
+from d2c.diffusion.draw import Job, Pipeline, facts_of
+from d2c.diffusion.pictures import NPZ, file_of, is_whole, reader, write_npz, write_png, write_sheet
 from d2c.errors import D2CError
+from d2c.progress import Progress
+from d2c.team import Team
 
-ROWS, COLUMNS, TILE = 20, 10, 64  # the grid shows at most so many; small images are enlarged to about TILE px
+WRITERS = 4  # threads that compress and write PNGs while the next batch is drawn
+Taken = tuple[int, Callable[[int], np.ndarray]]
 
 
-def generate(build: Build, checkpoint: Path, config: SampleConfig, labels: Sequence[int], device: torch.device) -> None:
-    """Write `images/`, `samples.parquet` and `grid.webp` of the samples i = 0 … with these labels."""
-    model = load_model(checkpoint, device)
-    autoencoder = load(model.config.autoencoder, device)
-    files = [f"images/{i:06d}.png" for i in range(len(labels))]
-    (build.folder / "images").mkdir(exist_ok=True)
-    todo = [i for i, file in enumerate(files) if not (build.folder / file).is_file()]
-    build.progress.stage("sample", total=len(labels), done=len(labels) - len(todo))
-    for start in range(0, len(todo), config.batch_size):
-        batch = todo[start : start + config.batch_size]
-        pixels = images(
-            model,
-            autoencoder,
-            config,
-            batch,
-            [labels[i] for i in batch],
-            alive=lambda _: build.progress.advance(0),
-        )
-        for i, image in zip(batch, pixels, strict=True):
-            _write(build.folder / files[i], png(image))
-        build.progress.advance(len(batch))
+def generate(build: Build, job: Job, twins: Sequence[Artifact], team: Team) -> None:
+    """Fill the folder of a samples artifact; see `d2c.diffusion.sample.sample` for what is in it.
+
+    `twins` hold samples of the same recipe but for count and format: what they have is taken over.
+    """
+    build.used(job.device, team.size if job.device.type == "cuda" else 1)
+    count, form = len(job.labels), job.config.format
+    taken = [found for folder in (build.folder, *(twin.path for twin in twins)) for found in _there(folder)]
+    have = {i for i in range(count) if is_whole(build.folder / file_of(i))}
+    _take_over(build, taken, have, count)
+    size = min(job.config.batch_size, count)
+    chunks = [c for c in range(-(-count // size)) if not have.issuperset(_indices(c, size, count))]
+    build.progress.stage("sample", total=count, done=len(have))
+    facts = facts_of(job)
+    if chunks:
+        team.tell({"folder": str(build.folder), "chunks": chunks})
+        began = time.monotonic()
+        facts |= _Drawing(job, build.folder, build.progress, team).run(chunks)
+        team.wait()
+        facts["images_per_second"] = round((count - len(have)) / max(time.monotonic() - began, 1e-9), 3)
+    _conclude(build, job, form)
+    build.note(**facts, devices=[str(job.device)] * team.size)
+
+
+def assist(job: Job, folder: Path, chunks: Sequence[int], team: Team) -> None:
+    """What every process but the first does."""
+    progress = Progress(None, quiet=True)
+    try:
+        _Drawing(job, folder, progress, team).run(chunks)
+    finally:
+        progress.close()
+    team.wait()
+
+
+class _Drawing:
+    """One process's share."""
+
+    def __init__(self, job: Job, folder: Path, progress: Progress, team: Team) -> None:
+        self.job, self.folder, self.progress, self.team = job, folder, progress, team
+        self.size = min(job.config.batch_size, len(job.labels))
+        self.pipeline = Pipeline(job)
+        self._written, self._others = 0, 0
+
+    def run(self, chunks: Sequence[int]) -> dict[str, Any]:
+        """Draw every chunk of these that is this process's, and say how the network was asked."""
+        mine = [c for place, c in enumerate(chunks) if self.team.mine(place)]
+        pending: list[Future[None]] = []
+        with ThreadPoolExecutor(WRITERS) as pool:
+            for chunk in mine:
+                wanted = _indices(chunk, self.size, len(self.job.labels))
+                missing = [i for i in wanted if not is_whole(self.folder / file_of(i))]
+                pixels = self.pipeline.images(missing, alive=lambda _: self.progress.advance(0))
+                self._settle(pending)
+                pending = [
+                    pool.submit(write_png, self.folder / file_of(i), image)
+                    for i, image in zip(missing, pixels, strict=True)
+                ]
+            self._settle(pending)
+        return self.pipeline.facts
+
+    def _settle(self, pending: Sequence[Future[None]]) -> None:
+        """Wait for what is being written, and count it, with what the others have written meanwhile."""
+        for future in pending:
+            future.result()
+        self._written += len(pending)
+        if self.team.size > 1:
+            note = self.folder / f".done-{self.team.rank}"
+            note.write_text(str(self._written))
+        others = 0
+        if self.team.first:
+            for rank in range(1, self.team.size):
+                with contextlib.suppress(OSError, ValueError):
+                    others += int((self.folder / f".done-{rank}").read_text())
+        if pending:
+            self.progress.advance(len(pending) + max(others - self._others, 0))
+            self._others = others
+
+
+def _there(folder: Path) -> list[Taken]:
+    """How many samples a folder holds, and how each is read; a partial folder may have been packed already."""
+    try:
+        table = pd.read_parquet(folder / "samples.parquet")
+        return [(len(table), reader(folder, table))]
+    except (D2CError, OSError, ValueError, KeyError):
+        return []
+
+
+def _take_over(build: Build, taken: Sequence[Taken], have: set[int], count: int) -> None:
+    """Write the images that another artifact holds, and note them in `have`. A damaged one is drawn again."""
+    reached = max((min(there, count) for there, _ in taken), default=0)
+    if not reached:
+        return
+    build.progress.stage("take over", total=reached, done=sum(i < reached for i in have))
+    for there, picture in taken:
+        for i in range(min(there, count)):
+            if i not in have:
+                with contextlib.suppress(D2CError):
+                    write_png(build.folder / file_of(i), picture(i))
+                    have.add(i)
+                    build.progress.advance()
+
+
+def _conclude(build: Build, job: Job, form: str) -> None:
+    """The table, the sheet and the npz, from the PNGs."""
+    count = len(job.labels)
+    for note in build.folder.glob(".done-*"):
+        note.unlink()
     table = pd.DataFrame(
         {
-            "index": np.arange(len(labels), dtype=np.int64),
-            "label": np.asarray(labels, np.int32),
-            "seed": np.full(len(labels), config.seed, np.int64),
-            "file": files,
+            "index": np.arange(count, dtype=np.int64),
+            "label": np.asarray(job.labels, np.int32),
+            "seed": np.full(count, job.config.seed, np.int64),
+            "file": [NPZ if form == "npz" else file_of(i) for i in range(count)],
         }
     )
+    drawn = table.assign(file=[file_of(i) for i in range(count)])
+    picture = reader(build.folder, drawn)
+    side, _, channels = picture(0).shape
+    sheet = write_sheet(build.folder / "grid.webp", picture, drawn)
+    build.note(image_size=side, channels=channels, grid=sheet)
+    if form != "png":
+        build.progress.stage("pack", total=count)
+        shape = write_npz(build.folder / NPZ, picture, job.labels, build.progress.advance)
+        build.note(npz={"file": NPZ, "arr_0": list(shape), "arr_1": "labels, int64"})
     table.to_parquet(build.folder / "samples.parquet", index=False)
-    shown = grid(build.folder, table)
-    side, channels = model.config.image_size * autoencoder.factor, 3 if autoencoder.channels else model.config.channels
-    build.note(
-        count=len(labels),
-        guidance=config.guidance,
-        solver=config.solver,
-        steps=config.steps,
-        nfe=evaluations(config.steps, config.solver),
-        uint8="clamp(127.5 x + 128, 0, 255)",
-        model=model.config.name,
-        autoencoder=model.config.autoencoder,
-        image_size=side,
-        channels=channels,
-        grid=shown,
-    )
+    if form == "npz":
+        shutil.rmtree(build.folder / "images")
 
 
-def images(
-    model: DiT,
-    autoencoder: Autoencoder,
-    config: SampleConfig,
-    indices: Sequence[int],
-    labels: Sequence[int],
-    *,
-    alive: Callable[[int], object] | None = None,
-) -> np.ndarray:
-    """uint8 pixels (len(indices), H, W, C) of the samples with these indices and labels.
-
-    `alive(steps done)` is called after each step of the solver.
-    """
-    device = model.pos_embed.device
-    side = model.config.image_size
-    noise = noise_for(config.seed, indices, (model.config.channels, side, side)).to(device)
-    with autocast(device, config.precision):
-        latents = integrate(
-            model,
-            noise,
-            torch.tensor(labels, device=device),
-            steps=config.steps,
-            solver=config.solver,
-            guidance=config.guidance,
-            progress=alive,
-        )
-    x: Tensor = autoencoder.decode(latents)
-    if not bool(torch.isfinite(x).all()):
-        raise D2CError(
-            f"{model.config.name} gave images that are not finite: lower the guidance, or use precision fp32"
-        )
-    return to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """Lossless bytes of an image (H, W, C) uint8: grey for one channel, RGB for three."""
-    if pixels.shape[-1] not in (1, 3):
-        raise D2CError(f"a sample of {pixels.shape[-1]} channels is no picture: its model needs its autoencoder")
-    buffer = io.BytesIO()
-    Image.fromarray(pixels.squeeze(-1) if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def grid(folder: Path, table: pd.DataFrame) -> dict[str, object]:
-    """Write `grid.webp`, a row for each class and the first samples of it along the row; says what it shows."""
-    labels = sorted(set(table["label"].tolist()))[:ROWS]
-    rows = {label: table.loc[table["label"] == label, "file"].tolist()[:COLUMNS] for label in labels}
-    first = Image.open(folder / next(iter(rows.values()))[0])
-    tile = first.width * max(1, TILE // first.width)
-    gap, columns = 2, max(map(len, rows.values()))
-    sheet = Image.new(first.mode, (columns * (tile + gap) - gap, len(rows) * (tile + gap) - gap), "white")
-    for row, files in enumerate(rows.values()):
-        for column, file in enumerate(files):
-            picture = Image.open(folder / file).resize((tile, tile), Image.Resampling.NEAREST)
-            sheet.paste(picture, (column * (tile + gap), row * (tile + gap)))
-    buffer = io.BytesIO()
-    sheet.convert("RGB").save(buffer, "WEBP", quality=92, method=4)
-    _write(folder / "grid.webp", buffer.getvalue())
-    return {"labels": labels, "columns": columns, "tile": tile, "gap": gap}
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Whole or absent."""
-    beside = file.with_name(f".{file.name}")
-    beside.write_bytes(content)
-    beside.replace(file)
+def _indices(chunk: int, size: int, count: int) -> range:
+    return range(chunk * size, min((chunk + 1) * size, count))

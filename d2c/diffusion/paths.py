@@ -1,11 +1,13 @@
 """Paths between data and noise: x_t = α(t)·x + σ(t)·ε, and what a model on each of them predicts.
 
-    name   clock                        x_t                prediction
-    sit    t ∈ [0, 1], t = 1 is data    t·x + (1−t)·ε      v = x − ε
-    repa   t ∈ [0, 1], t = 0 is data    (1−t)·x + t·ε      v = ε − x
-    dit    t = 0 … 999, 0 nearly data   √ᾱ_t·x + √(1−ᾱ_t)·ε   ε (the first C channels)
+    name        clock                        x_t                         prediction
+    sit         t ∈ [0, 1], t = 1 is data    t·x + (1−t)·ε               v = dx_t/dt = x − ε
+    repa        t ∈ [0, 1], t = 0 is data    (1−t)·x + t·ε               v = dx_t/dt = ε − x
+    sit-cosine  t ∈ [0, 1], t = 1 is data    sin(πt/2)·x + cos(πt/2)·ε   v = dx_t/dt
+    dit         t = 0 … 999, 0 nearly data   √ᾱ_t·x + √(1−ᾱ_t)·ε         ε (the first C channels)
 
-So v_repa(x, t) = −v_sit(x, 1−t). The convention is an attribute of the model, never a guess.
+So v_repa(x, t) = −v_sit(x, 1−t). "sit-cosine" is SiT's GVP, and REPA's "cosine" with the clock turned.
+The convention is an attribute of the model, never a guess.
 Text-to-image models bring discrete clocks with other betas, or that predict v = √ᾱ_t·ε − √(1−ᾱ_t)·x (2202.00512,
 appendix D): `d2c.diffusion.schedules` makes those paths from their schedulers.
 Times are tensors of shape [B], or [1] for one time shared by the whole batch.
@@ -16,111 +18,23 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override  # in typing from Python 3.12; torch brings this one
 
+from d2c.diffusion.convention import WEIGHTINGS as WEIGHTINGS
+from d2c.diffusion.convention import Path as Path
+from d2c.diffusion.convention import wide
 from d2c.errors import UsageError
 
-#: which quantity's squared error is meant: of the noise, of the velocity, of the clean image.
-WEIGHTINGS = ("eps", "v", "x0")
 #: DiT's clock has no time at which the image is clean; this index stands for it (α = 1, σ = 0).
 CLEAN = -1
 DIT_STEPS = 1000
 #: how betas run over the discrete clock: evenly, or such that their square roots do (latent diffusion, 2112.10752).
 BETAS = ("linear", "scaled_linear")
-
-
-@dataclasses.dataclass(frozen=True)
-class Path:
-    """One convention. Stateless; `PATHS` holds the three that class-conditional models use."""
-
-    name: str
-    prediction: ClassVar[str]
-
-    @property
-    def weighting(self) -> str:
-        """The weighting in which this path's own prediction error is measured: "v" or "eps"."""
-        return "v" if self.prediction == "velocity" else "eps"
-
-    def alpha(self, t: Tensor) -> Tensor:
-        """α(t), the share of the data."""
-        raise NotImplementedError
-
-    def sigma(self, t: Tensor) -> Tensor:
-        """σ(t), the share of the noise."""
-        raise NotImplementedError
-
-    def at(self, places: Tensor) -> Tensor:
-        """[K] times at these places of the clock, which runs from 0 to 1."""
-        raise NotImplementedError
-
-    def timesteps(self, count: int) -> Tensor:
-        """[K] stratified midpoints of the clock, ascending: one from each of K equal parts."""
-        return self.at((torch.arange(count, dtype=torch.float64) + 0.5) / count)
-
-    def sample_t(
-        self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
-    ) -> Tensor:
-        """[n] times for training, uniform on the clock."""
-        raise NotImplementedError
-
-    def grid(self, steps: int) -> Tensor:
-        """[steps+1] times from noise to data that a sampler walks along."""
-        raise NotImplementedError
-
-    def low_noise_time(self) -> Tensor:
-        """[1] time at which σ/α = 1/9: nearly clean, where a network's features say most about the image."""
-        raise NotImplementedError
-
-    def target(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """What the network should predict, (B, C, H, W)."""
-        raise NotImplementedError
-
-    def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Clean image x̂ and noise ε̂ that a prediction at x_t stands for, both (B, C, H, W)."""
-        raise NotImplementedError
-
-    def interpolate(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        """x_t = α(t)·x + σ(t)·ε, (B, C, H, W)."""
-        return _wide(self.alpha(t), x) * x + _wide(self.sigma(t), x) * eps
-
-    def velocity(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """x̂ − ε̂, the velocity towards the data (SiT's v) that a prediction stands for, on any path."""
-        clean, noise = self.estimates(prediction, x_t, t)
-        return clean - noise
-
-    def error_weights(self, t: Tensor, weighting: str) -> Tensor:
-        """[K] factors that turn this path's own squared error at times t into another weighting, float64.
-
-        With x_t known, δx = −(σ/α)·δε and |δv| = |δε|/α on every path (on a discrete one, v = αε − σx).
-        So from v: ε is α², x0 is σ²; from ε: v is 1/α², x0 is σ²/α².
-        """
-        if weighting not in WEIGHTINGS:
-            raise UsageError(f"no weighting {weighting!r}; known: {', '.join(WEIGHTINGS)}")
-        alpha, sigma = self.alpha(t).double(), self.sigma(t).double()
-        from_v = {"v": torch.ones_like(alpha), "eps": alpha.square(), "x0": sigma.square()}
-        return from_v[weighting] / from_v[self.weighting]
-
-    def squared_error(
-        self, prediction: Tensor, x: Tensor, eps: Tensor, t: Tensor, weighting: str | None = None
-    ) -> Tensor:
-        """[B] mean squared error over C, H, W in fp32, in a weighting (None: the path's own)."""
-        difference = prediction.float() - self.target(x, eps, t).float()
-        own = difference.square().flatten(1).mean(1)
-        return own if weighting is None else own * self.error_weights(t, weighting).to(own.dtype)
-
-    # A sampler integrates du/ds = prediction. On the linear paths u = x and s = t.
-
-    def ode_time(self, t: Tensor) -> Tensor:
-        """s(t), the variable in which the probability-flow ODE is du/ds = prediction."""
-        return t
-
-    def ode_scale(self, t: Tensor) -> Tensor:
-        """u/x at time t."""
-        return torch.ones_like(t)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +63,10 @@ class LinearPath(Path):
         return torch.rand(n, generator=generator, device=device)
 
     @override
+    def at_ratio(self, ratio: Tensor) -> Tensor:
+        return 1 / (1 + ratio) if self.data_at else ratio / (1 + ratio)
+
+    @override
     def grid(self, steps: int) -> Tensor:
         return torch.linspace(1 - self.data_at, self.data_at, steps + 1, dtype=torch.float64)
 
@@ -163,7 +81,61 @@ class LinearPath(Path):
     @override
     def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         v = prediction if self.data_at else -prediction
-        return x_t + _wide(self.sigma(t), x_t) * v, x_t - _wide(self.alpha(t), x_t) * v
+        return x_t + wide(self.sigma(t), x_t) * v, x_t - wide(self.alpha(t), x_t) * v
+
+
+@dataclasses.dataclass(frozen=True)
+class CosinePath(Path):
+    """A quarter of a circle from noise to its image, α = sin θ and σ = cos θ at θ = πt/2 (SiT's GVP, 2401.08740, §2).
+
+    The network predicts dx_t/dt = π/2 · (cos θ · x − sin θ · ε), so that its probability-flow ODE runs in x and t.
+    """
+
+    prediction: ClassVar[str] = "velocity"
+
+    @property
+    @override
+    def speed(self) -> float:
+        return math.pi / 2
+
+    @override
+    def alpha(self, t: Tensor) -> Tensor:
+        return (math.pi / 2 * t).sin()
+
+    @override
+    def sigma(self, t: Tensor) -> Tensor:
+        return (math.pi / 2 * (1 - t)).sin()  # the cosine of πt/2, and 0 at t = 1 to the last digit
+
+    @override
+    def at(self, places: Tensor) -> Tensor:
+        return places.float()
+
+    @override
+    def at_ratio(self, ratio: Tensor) -> Tensor:
+        return torch.atan(1 / ratio) / (math.pi / 2)
+
+    @override
+    def sample_t(
+        self, n: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
+    ) -> Tensor:
+        return torch.rand(n, generator=generator, device=device)
+
+    @override
+    def grid(self, steps: int) -> Tensor:
+        return torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+
+    @override
+    def low_noise_time(self) -> Tensor:
+        return self.at_ratio(torch.tensor([1 / 9]))
+
+    @override
+    def target(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        return self.speed * (wide(self.sigma(t), x) * x - wide(self.alpha(t), x) * eps)
+
+    @override
+    def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        alpha, sigma, v = wide(self.alpha(t), x_t), wide(self.sigma(t), x_t), prediction / self.speed
+        return alpha * x_t + sigma * v, sigma * x_t - alpha * v
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,12 +190,19 @@ class DiscretePath(Path):
         return (ratio - 1 / 9).abs().argmin().reshape(1)
 
     @override
+    def at_ratio(self, ratio: Tensor) -> Tensor:
+        times = torch.arange(self.steps, device=ratio.device)
+        levels = (self.sigma(times) / self.alpha(times)).log()  # ascending
+        between = (levels[1:] + levels[:-1]) / 2
+        return torch.bucketize(ratio.double().log(), between)
+
+    @override
     def target(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         return eps
 
     @override
     def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        clean = (x_t - _wide(self.sigma(t), x_t) * prediction) / _wide(self.alpha(t), x_t)
+        clean = (x_t - wide(self.sigma(t), x_t) * prediction) / wide(self.alpha(t), x_t)
         return clean, prediction
 
     @override
@@ -246,11 +225,11 @@ class DiscreteVelocityPath(DiscretePath):
 
     @override
     def target(self, x: Tensor, eps: Tensor, t: Tensor) -> Tensor:
-        return _wide(self.alpha(t), x) * eps - _wide(self.sigma(t), x) * x
+        return wide(self.alpha(t), x) * eps - wide(self.sigma(t), x) * x
 
     @override
     def estimates(self, prediction: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        alpha, sigma = _wide(self.alpha(t), x_t), _wide(self.sigma(t), x_t)
+        alpha, sigma = wide(self.alpha(t), x_t), wide(self.sigma(t), x_t)
         return alpha * x_t - sigma * prediction, sigma * x_t + alpha * prediction
 
     @override
@@ -265,6 +244,7 @@ class DiscreteVelocityPath(DiscretePath):
 PATHS: dict[str, Path] = {
     "sit": LinearPath("sit", data_at=1),
     "repa": LinearPath("repa", data_at=0),
+    "sit-cosine": CosinePath("sit-cosine"),
     "dit": DiscretePath("dit"),
 }
 
@@ -277,8 +257,3 @@ def _alpha_bar(schedule: str, start: float, end: float, steps: int, device: torc
     power = 2 if schedule == "scaled_linear" else 1
     roots = torch.linspace(start ** (1 / power), end ** (1 / power), steps, dtype=torch.float64, device="cpu")
     return torch.cat([(1 - roots**power).cumprod(0), torch.ones(1, dtype=torch.float64, device="cpu")]).to(device)
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    """(B,) → (B, 1, 1, 1) in the dtype of the images."""
-    return values.to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))

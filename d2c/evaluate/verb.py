@@ -25,7 +25,7 @@ class EvaluateConfig:
     steps: int = option(
         _DRAWN.steps, "Steps of the solver; heun asks the network twice in each", minimum=1, maximum=1000
     )
-    solver: str = option(_DRAWN.solver, "ODE solver: first or second order", choices=SOLVERS)
+    solver: str = option(_DRAWN.solver, "How the noise is carried to images, as `d2c sample` does", choices=SOLVERS)
     seed: int = option(0, "Seed of the samples and of every random choice here", minimum=0)
     flips: bool = option(False, "Look for mirror images of the training images too", advanced=True)
     batch_size: int = option(64, "Images at once", unit="images", minimum=1, identity=False, advanced=True)

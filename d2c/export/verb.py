@@ -1,4 +1,4 @@
-"""A chosen set → files for others. No artifact: it lies where the user says."""
+"""A chosen set, or a run → files for others. No artifact: it lies where the user says."""
 
 from __future__ import annotations
 
@@ -41,12 +41,15 @@ FORMATS: Mapping[str, Format] = {
     "fiftyone": Format("FiftyOne data set", "d2c.export.fiftyone", plain=("jpg", "png", "webp", "gif", "bmp")),
 }
 
+#: what a run goes out as: weights for another's code
+RUN_FORMATS: Mapping[str, str] = {"sit": "Weights for SiT's code", "repa": "Weights for REPA's code"}
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportConfig:
-    """In which form a chosen set goes out, and where to."""
+    """In which form a chosen set or a run goes out, and where to."""
 
-    format: str = option("folder", "What to write", choices=tuple(FORMATS))
+    format: str = option("folder", "What to write; sit and repa are for runs", choices=(*FORMATS, *RUN_FORMATS))
     out: str = option("", "Where to write it: a file for a list, a folder for the others", identity=False)
     image_size: int = option(
         0,
@@ -63,7 +66,7 @@ class ExportConfig:
 class Exported:
     """What was written: the file or folder, its card, and what is in it. `reencoded` images became PNG.
 
-    `source` is the set as kind/name, `fingerprint` that of the recipe, `bytes` all that was written.
+    `source` is the set or run as kind/name, `fingerprint` that of the recipe, `bytes` all that was written.
     """
 
     format: str
@@ -86,12 +89,14 @@ def export(
     quiet: bool = False,
     **options: Any,
 ) -> Exported:
-    """Write a subset or a condensed set where others read it: `format` says how, `out` where.
+    """Write a subset or a condensed set where others read it, or a run's weights: `format` says how, `out` where.
 
     - csv, parquet: sample_id, key, class, label, rank, difficulty, order, reason, split, digest; by pick order
     - folder: CLASS/NNNNNN_KEY.ext, which torchvision's ImageFolder reads, and manifest.csv
     - hf: a folder that `datasets.load_dataset` opens: images as bytes, ClassLabel names, the list's columns
     - webdataset: tars with KEY.ext, KEY.cls (label), KEY.json and KEY.txt (caption), classes mixed
+    - sit, repa (of a run): model.safetensors, the averaged weights for the published code of SiT or REPA, its text
+      computed into the class table (`d2c.export.official`)
     - fiftyone: data/ and labels.json of a FiftyOneImageClassificationDataset, the list's columns as attributes
 
     Captions, where the data set has them, are a further column. Each has a card (README.md, beside a list its name
@@ -104,10 +109,13 @@ def export(
     """
     if isinstance(parent, Artifact) and workspace is None:
         workspace = parent.workspace
-    chosen = Workspace.at(workspace).resolve(parent, ("subsets", "condensed"))
     config = configure(ExportConfig, config, options)
+    weights = config.format in RUN_FORMATS
+    chosen = Workspace.at(workspace).resolve(parent, ("runs",) if weights else ("subsets", "condensed"))
     if not config.out.strip():
         raise UsageError("say where to write it: --out FILE for a list, --out FOLDER for the other formats")
+    if weights:
+        return _export_run(chosen, config, force=force, quiet=quiet)
     form = FORMATS[config.format]
     out = target(config)
     if (why := refusal(out, single=bool(form.suffix), force=force)) is not None:
@@ -143,8 +151,37 @@ def export(
 
 def target(config: ExportConfig) -> Path:
     """The very place that `out` means; a list gets its suffix where the name has another."""
-    out, suffix = Path(config.out.strip()).expanduser().resolve(), FORMATS[config.format].suffix
+    out = Path(config.out.strip()).expanduser().resolve()
+    suffix = FORMATS[config.format].suffix if config.format in FORMATS else ""
     return out if not suffix or out.suffix.lower() == suffix else out.with_name(out.name + suffix)
+
+
+def _export_run(run: Artifact, config: ExportConfig, *, force: bool, quiet: bool) -> Exported:
+    from d2c.export import runs
+
+    out = target(config)
+    model = runs.header(run, config.format)
+    if (why := refusal(out, single=False, force=force)) is not None:
+        raise why
+    progress = Progress(None, quiet=quiet)
+    try:
+        progress.stage("write the weights", 0, "file")
+        with put(out, single=False, force=force) as place:
+            runs.write(run, place, config)
+            written = sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
+    finally:
+        progress.close()
+    return Exported(
+        format=config.format,
+        path=out,
+        card=out / "README.md",
+        source=f"runs/{run.name}",
+        fingerprint=run.fingerprint,
+        images=0,
+        classes=model.num_classes,
+        reencoded=0,
+        bytes=written,
+    )
 
 
 def _write(contents: Contents, place: Path, config: ExportConfig, progress: Progress) -> int:

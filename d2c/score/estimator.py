@@ -147,7 +147,7 @@ class Estimator:
             for t, eps in zip(timesteps.to(self.device), noise, strict=True):
                 eps = eps.expand_as(z)
                 out = self.judge.ask(path.interpolate(z, eps, t[None]), t[None], condition)
-                table.append(path.squared_error(out, z, eps, t[None]))  # fp32 [B]
+                table.append(path.squared_error(out, z, eps, t[None], path.weighting))  # fp32 [B]
         return torch.stack(table, dim=1)[:count]
 
     def _model_input(self, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Checkpoints to go on from: `state/<step>/` with tensors as safetensors and the rest as JSON.
 
-A checkpoint is written beside its place, flushed and renamed, so there is a whole one or none; the one
-before is removed only when the new one is in place.
+A checkpoint is written beside its place, flushed and renamed, so there is a whole one or none; those before
+are removed only when the new one is in place.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,30 +23,77 @@ from d2c.errors import D2CError
 FOLDER = "state"
 
 
-def save(
-    folder: Path, step: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, facts: Any
-) -> None:
-    """Write the checkpoint of a step (steps completed) under `folder`/state, then drop the older ones.
+class Saver:
+    """Writes checkpoints of a run beside its training: a step waits for a copy in memory, not for the disk.
 
-    `facts` is what JSON can hold: wall seconds, sums since the last log line.
+    The newest `keep` whole ones stay. What goes wrong on the disk is raised by the next `save`, or by `wait`; the
+    checkpoints that are there stay whole.
     """
-    home = folder / FOLDER
+
+    def __init__(self, folder: Path, *, keep: int = 1) -> None:
+        self.home, self.keep = folder / FOLDER, keep
+        self._thread: threading.Thread | None = None
+        self._problem: BaseException | None = None
+        self._copies: dict[str, Tensor] = {}
+
+    def save(
+        self, step: int, model: nn.Module, average: nn.Module, optimizer: torch.optim.Optimizer, facts: Any
+    ) -> None:
+        """Take a copy of a step (steps completed) and begin to write it under `folder`/state.
+
+        `facts` is what JSON can hold: wall seconds, sums since the last log line.
+        """
+        self.wait()
+        parts = {"model": model.state_dict(), "ema": average.state_dict(), "optimizer": _flat(optimizer)}
+        taken = {name: {key: self._copy(f"{name}.{key}", v) for key, v in each.items()} for name, each in parts.items()}
+        if torch.cuda.is_available():
+            torch.cuda.current_stream().synchronize()
+        state = json.dumps({"step": step, "facts": facts})
+        self._thread = threading.Thread(target=self._write, args=(step, taken, state), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until the last checkpoint is on the disk. Raises what kept it from there."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        problem, self._problem = self._problem, None
+        if problem is not None:
+            raise problem
+
+    def _copy(self, key: str, tensor: Tensor) -> Tensor:
+        """The same memory at every save; pinned for a GPU, which copies into it at the bus's speed."""
+        own = self._copies.get(key)
+        if own is None:
+            own = self._copies[key] = torch.empty_like(
+                tensor, device="cpu", memory_format=torch.contiguous_format, pin_memory=tensor.is_cuda
+            )
+        return own.copy_(tensor.detach(), non_blocking=True)
+
+    def _write(self, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: str) -> None:
+        try:
+            write(self.home, step, parts, state, self.keep)
+        except BaseException as problem:  # for the thread that trains
+            self._problem = problem
+
+
+def write(home: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: str, keep: int) -> None:
+    """One checkpoint, whole or not at all, then drop those before the newest `keep`."""
     home.mkdir(exist_ok=True)
     beside, final = home / f".new-{step:09d}", home / f"{step:09d}"
-    if final.is_dir():
-        return  # the same step of the same run: the same content
     shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    _save(beside / "model.safetensors", model.state_dict())
-    _save(beside / "ema.safetensors", average.state_dict())
-    _save(beside / "optimizer.safetensors", _flat(optimizer))
-    (beside / "state.json").write_text(json.dumps({"step": step, "facts": facts}))
-    for path in [*beside.iterdir(), beside]:
-        _flush(path)
-    beside.rename(final)
-    _flush(home)
+    if not final.is_dir():  # the same step of the same run: the same content
+        beside.mkdir()
+        for name, tensors in parts.items():
+            save_file(dict(tensors), beside / f"{name}.safetensors")
+        (beside / "state.json").write_text(state)
+        for path in [*beside.iterdir(), beside]:
+            _flush(path)
+        beside.rename(final)
+        _flush(home)
+    whole = sorted(path for path in home.iterdir() if path.name.isdigit())
     for other in home.iterdir():
-        if other != final:
+        if other not in whole[-keep:]:
             shutil.rmtree(other, ignore_errors=True)
 
 
@@ -76,10 +124,6 @@ def load(
 def drop(folder: Path) -> None:
     """Remove all checkpoints of a run."""
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
-
-
-def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({k: v.detach().contiguous() for k, v in tensors.items()}, path)
 
 
 def _flat(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

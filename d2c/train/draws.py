@@ -26,6 +26,12 @@ class Draw:
     dropped: Tensor  # (B,) bool: class and text are replaced by the null condition
     flipped: Tensor  # (B,) bool
     posterior: Tensor | None  # (B, C, S, S) noise of the autoencoder's posterior; None in pixel space
+    feature: Tensor | None = None  # (B, Z) fp32 noise of the class token; None without one
+
+    def rows(self, part: slice) -> Draw:
+        """The draws of some images of the batch."""
+        posterior, feature = (None if each is None else each[part] for each in (self.posterior, self.feature))
+        return Draw(self.t[part], self.noise[part], self.dropped[part], self.flipped[part], posterior, feature)
 
 
 def seed_of(seed: int, stream: int, index: int) -> int:
@@ -59,13 +65,16 @@ def draw(
     flip: bool,
     posterior: bool,
     device: torch.device,
+    times: str = "uniform",
+    feature_dim: int = 0,
 ) -> Draw:
-    """The draws of one step for a batch of `shape` [B, C, S, S], made on `device`."""
+    """The draws of one step for a batch of `shape` [B, C, S, S], made on `device`; `times` as `Path.draw_t` has it."""
     generator = torch.Generator(device).manual_seed(seed_of(seed, STEP, step))
     count = shape[0]
-    t = path.sample_t(count, generator, device)
+    t = path.draw_t(times, count, generator, device)
     noise = torch.randn(shape, generator=generator, device=device)
     chance = torch.rand(2, count, generator=generator, device=device)
     extra = torch.randn(shape, generator=generator, device=device) if posterior else None
+    feature = torch.randn(count, feature_dim, generator=generator, device=device) if feature_dim else None
     flipped = (chance[1] < 0.5) if flip else torch.zeros(count, dtype=torch.bool, device=device)
-    return Draw(t, noise, chance[0] < drop, flipped, extra)
+    return Draw(t, noise, chance[0] < drop, flipped, extra, feature)

@@ -1,203 +1,116 @@
-"""The training loop: one step, what it measures, and when it stops to log, draw and save."""
+"""The training loop: when it stops to log, draw and save, and what it does when training diverges."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from d2c.device import autocast
-from d2c.diffusion.dit import DiT
-from d2c.diffusion.losses import alignment_loss, diffusion_loss
-from d2c.errors import Cancelled, D2CError
+from d2c.errors import Cancelled
 from d2c.progress import Progress
 from d2c.train import checkpoint
-from d2c.train.data import TrainingSet
-from d2c.train.draws import draw, indices
-from d2c.train.ema import EMA
-from d2c.train.metrics import MetricsFile
-from d2c.train.verb import TrainConfig
-
-MEASURED = ("loss", "diffusion", "alignment", "grad_norm")
-AHEAD = 64  # steps whose indices are drawn and sent to the device at once
-NEVER = 2**62
-
-
-class Trainer:
-    """Model, average, optimizer and data, and the step that moves them. Nothing in a step waits for a GPU."""
-
-    def __init__(
-        self, model: DiT, data: TrainingSet, config: TrainConfig, *, lr: float, device: torch.device, precision: str
-    ) -> None:
-        self.model, self.data, self.config, self.lr = model, data, config, lr
-        self.device, self.precision = device, precision
-        self.average = EMA(model, config.ema)
-        weights = [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(weights, lr=lr, betas=(0.9, 0.999), weight_decay=0.0, fused=True)
-        self.weights = weights
-        self.sums = torch.zeros(len(MEASURED), device=device)
-        self.counted = 0
-        self.bad = torch.tensor(NEVER, device=device)  # first step whose loss or gradient was not finite
-        self._indices: tuple[int, Tensor] = (0, torch.empty(0, dtype=torch.int64))
-        compiled = config.compile == "on" or (config.compile == "auto" and device.type == "cuda")
-        self.losses: Callable[..., tuple[Tensor, Tensor, Tensor]] = (
-            torch.compile(self._losses, dynamic=False) if compiled else self._losses
-        )
-        self.fallback = ""
-
-    def step(self, number: int) -> None:
-        """Step `number` (1 = the first): draw, forward, backward, clip, Adam, average."""
-        config = self.config
-        index = self._batch_indices(number)
-        drawn = draw(
-            config.seed,
-            number,
-            self.model.path,
-            self.data.shape(config.batch),
-            drop=config.drop,
-            flip=config.flip,
-            posterior=self.data.std is not None,
-            device=self.device,
-        )
-        x, y, z = self.data.batch(index, drawn.flipped, drawn.posterior)
-        y = torch.where(drawn.dropped, self.model.config.num_classes, y)  # class and text share this index
-        loss, diffusion, alignment = self._run(x, y, drawn.t, drawn.noise, z)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, config.clip or float("inf"))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate(number)
-        self.optimizer.step()
-        self.average.update(number)
-        with torch.no_grad():
-            self.sums += torch.stack([loss, diffusion, alignment, norm])
-            whole = torch.isfinite(loss) & torch.isfinite(norm)
-            self.bad = torch.where(whole, self.bad, self.bad.clamp(max=number))
-        self.counted += 1
-
-    def rate(self, number: int) -> float:
-        """The learning rate of a step: a linear rise over `warmup` steps, then constant."""
-        return self.lr * min(1.0, number / max(1, self.config.warmup))
-
-    def measured(self) -> dict[str, float]:
-        """Means since the last call; waits for the device. Raises D2CError naming the first step gone wrong."""
-        self.check()
-        means = dict(zip(MEASURED, (self.sums / max(1, self.counted)).tolist(), strict=True))
-        if not self.model.config.align_dim:
-            del means["alignment"]
-        self.sums.zero_()
-        self.counted = 0
-        return means
-
-    def check(self) -> None:
-        """Raise D2CError naming the first step whose loss or gradient was not finite, if there was one."""
-        step = int(self.bad)
-        if step < NEVER:
-            raise D2CError(
-                f"training diverged: the loss or its gradient is not finite at step {step} "
-                f"(learning rate {self.rate(step):g}): use a lower lr, a longer warmup, or precision fp32"
-            )
-
-    def _losses(
-        self, x: Tensor, y: Tensor, t: Tensor, noise: Tensor, z: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Total, diffusion and alignment loss (zero without tokens z), fp32."""
-        tap = self.model.config.align_depth or None
-        with autocast(self.device, self.precision), self._attention():
-            each, tokens = diffusion_loss(self.model, x, y, t, noise, tap)
-            diffusion = each.mean()
-            if z is None or tokens is None:
-                return diffusion, diffusion.detach(), torch.zeros_like(diffusion)
-            alignment = alignment_loss(self.model.project(tokens), z)
-        return diffusion + self.config.alignment * alignment, diffusion.detach(), alignment.detach()
-
-    def _attention(self) -> AbstractContextManager[object]:
-        """For few tokens on a CPU, plain attention: the fused kernel's backward takes a fifth of a bf16 step more."""
-        if self.device.type == "cpu" and self.precision == "bf16" and self.model.config.tokens <= 256:
-            return sdpa_kernel(SDPBackend.MATH)
-        return nullcontext()
-
-    def _run(self, *batch: Any) -> tuple[Tensor, Tensor, Tensor]:
-        if self.config.compile == "on" or self.losses == self._losses:
-            return self.losses(*batch)
-        from torch._dynamo.exc import TorchDynamoException
-
-        try:
-            return self.losses(*batch)
-        except TorchDynamoException as problem:  # no compiler on this machine, say: slower, not wrong
-            self.fallback = f"not compiled ({str(problem).splitlines()[0][:120]}): slower than it could be"
-            self.losses = self._losses
-            return self.losses(*batch)
-
-    def _batch_indices(self, number: int) -> Tensor:
-        batch = self.config.batch
-        first, block = self._indices
-        offset = (number - 1) * batch - first
-        if not 0 <= offset <= len(block) - batch:
-            first, offset = (number - 1) * batch, 0
-            block = indices(self.config.seed, len(self.data), first, AHEAD * batch).to(self.device)
-            self._indices = (first, block)
-        return block[offset : offset + batch]
+from d2c.train.best import METRIC, Best
+from d2c.train.gpu import Meter
+from d2c.train.metrics import MetricsFile, add_note
+from d2c.train.step import Diverged, Trainer
 
 
 @dataclass
 class Loop:
-    """Runs a trainer to its end and keeps the books in `folder`."""
+    """Runs a trainer to its end and keeps the books in `folder`; in a team, the first process does."""
 
     trainer: Trainer
     folder: Path
     progress: Progress
     preview: Callable[[int], None]  # draws the sample grid of a step
+    track: Callable[[int, Mapping[str, float]], None] | None = None  # tells the trackers
+    best: Best | None = None  # keeps the best average, in the first process
     wall: float = 0.0  # seconds of training before this attempt
     stopped: str = ""  # why it ended before its last step
+    rolled: int = 0  # times it went back
+    _facts: dict[str, float | int | str] = field(default_factory=dict)
 
     def run(self) -> int:
         """Train from the last checkpoint, or from the start, to the end; the number of steps done."""
+        config = self.trainer.config
+        self.saver = checkpoint.Saver(self.folder, keep=config.keep)
+        number = self._resume()
+        self._books(number)
+        self._meter, self._told = Meter(self.trainer.device), 0
+        self._began = time.monotonic()
+        self.progress.stage("train", total=config.steps, unit="step", done=number)
+        try:
+            while number < config.steps and not self.stopped:
+                number = self._step(number + 1)
+            if config.keep_state:
+                self._save(number)
+        finally:
+            self.saver.wait()
+        return number
+
+    def _step(self, number: int) -> int:
+        """Train one step and do what is due after it; the number of steps done, which a rollback makes fewer."""
         trainer, config = self.trainer, self.trainer.config
-        done = self._resume()
-        self._metrics = MetricsFile(self.folder, upto=done)
-        self._began = self._since = time.monotonic()
-        self._logged = done
-        self._facts: dict[str, float | int | str] = {}
-        self.progress.stage("train", total=config.steps, unit="step", done=done)
-        number = done
-        for number in range(done + 1, config.steps + 1):
-            trainer.step(number)
-            late = bool(config.time_limit) and self.seconds >= config.time_limit
-            last = late or number == config.steps
-            if late and number < config.steps:
+        trainer.step(number)
+        self._tell(number)
+        logs = number % config.log_every == 0 or number == config.steps
+        asked = self._advance()
+        # Processes of a team stop together, so they agree on it, where they meet anyway.
+        if (logs or trainer.team.size == 1) and number < config.steps:
+            if self._agreed(bool(config.time_limit) and self.seconds >= config.time_limit):
                 self.stopped = f"time limit of {config.time_limit:g} s reached after {number} of {config.steps} steps"
-            if last or number % config.log_every == 0:
+            together = self._agreed(asked is not None)
+            asked = (asked or Cancelled("stopped with the other processes")) if together else None
+        else:
+            asked = None
+        last = bool(self.stopped) or number == config.steps
+        try:
+            if logs or last:
                 self._log(number)
             if last or (config.sample_every and number % config.sample_every == 0):
                 with self._apart():
                     trainer.check()
-                    self.preview(number)
-            if number % config.checkpoint_every == 0 and not last:
+                    if trainer.team.first:
+                        self.preview(number)
+            if config.keep_best and (last or number % config.keep_best == 0):
+                self._judge(number)
+            if (number % config.checkpoint_every == 0 and not last) or (asked and not last):
                 self._save(number)
-            try:
-                self.progress.advance(1, **self._facts)
-            except Cancelled:
-                if not last:  # with the last step done there is nothing left to stop
-                    self._save(number)
-                    raise
-            if last:
-                break
-        if config.keep_state:
-            self._save(number)
+        except Diverged as problem:
+            return self._back(problem)
+        if asked and not last:  # with the last step done there is nothing left to stop
+            self.saver.wait()
+            raise asked
         return number
+
+    def _advance(self) -> Cancelled | None:
+        try:
+            self.progress.advance(1, **self._facts)
+        except Cancelled as asked:
+            return asked
+        return None
+
+    def _agreed(self, wish: bool) -> bool:
+        """Whether any process of the team wishes it."""
+        if self.trainer.team.size == 1:
+            return wish
+        flag = torch.tensor([float(wish)], device=self.trainer.device)
+        torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+        return bool(flag.item())
 
     @property
     def seconds(self) -> float:
         """Wall seconds of training, interrupted attempts counted up to their last checkpoint."""
         return self.wall + time.monotonic() - self._began
+
+    def _books(self, done: int) -> None:
+        """Open the metrics after step `done`."""
+        self._metrics = MetricsFile(self.folder, upto=done) if self.trainer.team.first else None
+        self._since, self._logged = time.monotonic(), done
 
     def _log(self, number: int) -> None:
         config = self.trainer.config
@@ -205,16 +118,45 @@ class Loop:
         spent = time.monotonic() - self._since
         values["lr"] = self.trainer.rate(number)
         values["images_per_second"] = (number - self._logged) * config.batch / max(spent, 1e-9)
-        self._metrics.add(number, number * config.batch, self.seconds, values)
+        values |= self._meter()
+        if self._metrics is not None:
+            self._metrics.add(number, number * config.batch, self.seconds, values)
+            if self.track is not None:
+                self.track(number, values)
         self._facts = {"loss": values["loss"], "images_per_second": values["images_per_second"]}
         self._logged, self._since = number, time.monotonic()
+
+    def _judge(self, number: int) -> None:
+        with self._apart():
+            self.trainer.check()
+            if self.best is not None and self._metrics is not None:
+                values = {METRIC: self.best.measure()}
+                self._metrics.add(number, number * self.trainer.config.batch, self.seconds, values)
+                self.best.keep(number)
+
+    def _tell(self, number: int) -> None:
+        """Say at once what turned out otherwise than asked, and keep it for the record and for who looks on."""
+        new = self.trainer.notes[self._told :]
+        self._told += len(new)
+        for note in new if self.trainer.team.first else ():
+            add_note(self.folder, number, note)
+            self.progress.say(note)
 
     def _save(self, number: int) -> None:
         trainer = self.trainer
         with self._apart():
             trainer.check()
-            facts = {"wall": self.seconds, "sums": trainer.sums.tolist(), "counted": trainer.counted}
-            checkpoint.save(self.folder, number, trainer.model, trainer.average.model, trainer.optimizer, facts)
+            facts = {
+                "wall": self.seconds,
+                "sums": trainer.sums.tolist(),
+                "counted": trainer.counted,
+                "slower": trainer.slower,
+                "micro": trainer.micro,
+                "rolled": self.rolled,
+                "begun": trainer.begun,
+            }
+            if trainer.team.first:
+                self.saver.save(number, trainer.model, trainer.average.model, trainer.optimizer, facts)
 
     def _resume(self) -> int:
         trainer = self.trainer
@@ -225,7 +167,31 @@ class Loop:
         self.wall = float(facts["wall"])
         trainer.sums.copy_(torch.tensor(facts["sums"]))
         trainer.counted = int(facts["counted"])
+        trainer.slower, self.rolled = float(facts.get("slower", 1.0)), int(facts.get("rolled", 0))
+        trainer.begun = int(facts.get("begun", 0))
+        if not trainer.config.micro_batch:  # sums of other parts would differ in their last digits
+            trainer.micro = int(facts.get("micro", trainer.micro))
         return step
+
+    def _back(self, problem: Diverged) -> int:
+        """Go back to the last checkpoint at half the rate. Raises the problem when it is not to, or there is none."""
+        trainer, rolled, slower = self.trainer, self.rolled, self.trainer.slower
+        self.saver.wait()
+        trainer.team.wait()
+        if rolled >= trainer.config.rollback:
+            raise problem
+        wall = self.seconds
+        number = self._resume()
+        if not number:
+            raise problem
+        self.wall, self._began = wall, time.monotonic()
+        self.rolled, trainer.slower = rolled + 1, slower / 2
+        trainer.recover()
+        note = f"{str(problem).partition(':')[2].partition('(')[0].strip()}: back to step {number} at half the rate"
+        trainer.notes.append(note)
+        self._tell(number)
+        self._books(number)
+        return number
 
     @contextmanager
     def _apart(self) -> Iterator[None]:

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 LINES, TABLE = "metrics.jsonl", "metrics.parquet"
+NOTES = "notes.jsonl"  # what turned out otherwise than asked, while a run lasts
 COLUMNS = ("step", "images_seen", "wall_seconds", "name", "value")
+POINTS = 1000  # that a curve is drawn with: more cannot be told apart on a screen
 
 
 class MetricsFile:
@@ -55,6 +58,52 @@ def finish_metrics(folder: Path) -> None:
     """Turn `metrics.jsonl` into `metrics.parquet`."""
     read_metrics(folder).to_parquet(folder / TABLE, index=False)
     (folder / LINES).unlink(missing_ok=True)
+
+
+def curves(table: pd.DataFrame, x: str = "step", memory: float = 0.0) -> dict[str, tuple[np.ndarray, ...]]:
+    """Metric → (x, values, smoothed values), each [n] by ascending step, at most 1,000 points.
+
+    `x` is step, images_seen or wall_seconds, `memory` that of `smoothed`. Beyond 1,000 points each stands for as many
+    neighbours, with their mean.
+    """
+    import numpy as np
+
+    found: dict[str, tuple[np.ndarray, ...]] = {}
+    for name, rows in table.groupby("name", sort=False):
+        rows = rows.sort_values("step", kind="stable")
+        values = rows["value"].to_numpy(float)
+        lines: tuple[np.ndarray, ...] = rows[x].to_numpy(), values, smoothed(values, memory) if memory else values
+        if len(rows) > POINTS:
+            starts = np.linspace(0, len(rows), POINTS, endpoint=False).astype(int)
+            sizes = np.diff([*starts, len(rows)])
+            lines = (lines[0][starts + sizes - 1], *(np.add.reduceat(line, starts) / sizes for line in lines[1:]))
+        found[str(name)] = lines
+    return found
+
+
+def smoothed(values: np.ndarray, memory: float) -> np.ndarray:
+    """Exponential mean of values [n], each weighing `memory` as much as the one after it; no pull to 0 at the start."""
+    import numpy as np
+
+    total = weight = 0.0
+    out = np.empty(len(values))
+    for i, value in enumerate(values):
+        total, weight = memory * total + float(value), memory * weight + 1.0
+        out[i] = total / weight
+    return out
+
+
+def add_note(folder: Path, step: int, text: str) -> None:
+    """Keep a line about a run (out of memory, set back, not compiled), for who looks on and for its record."""
+    with (folder / NOTES).open("a") as handle:
+        handle.write(json.dumps({"step": step, "text": text}, ensure_ascii=False) + "\n")
+
+
+def read_notes(folder: Path) -> list[str]:
+    """The lines kept so far, oldest first, each once: `after step 7: …`."""
+    rows = _rows(folder / NOTES)
+    said = (f"after step {row['step']:,}: {row['text']}" if row["step"] else str(row["text"]) for row in rows)
+    return list(dict.fromkeys(said))
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

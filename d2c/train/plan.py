@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from d2c.artifacts import Artifact
-from d2c.diffusion.config import SIZES, ModelConfig, parse
+from d2c.diffusion.config import FAMILIES, SIZES, ModelConfig, parse
 from d2c.errors import D2CError, UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ class Plan:
     align_depth: int
     alignment: float  # λ, 0 without vision tokens
     warnings: tuple[str, ...]
+    condition: str = "class"  # both, class or text
+    path: str = "sit"
+    bound: float = 0.0  # weight of the variational bound
+    reg: float = 0.0  # weight of the class token's loss
+    projector: str = "mlp"
+    align_target: str = "plain"
+    normalise: bool = False  # over the places, while training: not where the set holds them so
 
     def resolved(self) -> dict[str, Any]:
         """What joins the recipe in place of the automatic values, and of switches that have nothing to switch."""
@@ -40,6 +47,11 @@ class Plan:
             "lr": self.lr,
             "use_text": self.text is not None,
             "use_vision": self.vision is not None,
+            "condition": self.condition,
+            "path": self.path,
+            "bound": self.bound,
+            "projector": self.projector,
+            "align_target": self.align_target,
             "alignment": self.alignment,
             "align_depth": self.align_depth,
         }
@@ -48,20 +60,36 @@ class Plan:
 def plan(data: Artifact, config: TrainConfig) -> Plan:
     """Resolve a configuration on a condensed set or a data set.
 
-    Raises UsageError when the model's patch does not fit the image size.
+    Raises UsageError when the model's patch does not fit the image size, the path is not its family's, or something is
+    asked for that the set does not hold.
     """
+    family = parse(config.model)[0]
+    path = FAMILIES[family][0] if config.path == "auto" else config.path
+    if path not in FAMILIES[family]:
+        raise UsageError(f"{config.model} has no path {path!r}; known: {', '.join(FAMILIES[family])}")
     classes = tuple(str(c) for c in data.json("classes.json"))
     labels = data.table(table_of(data), ["label"])["label"]
-    text = _text(data) if config.use_text else None
-    vision, dim = _vision(data) if config.use_vision and config.alignment > 0 else (None, 0)
+    condition, text = _condition(data, config, len(classes))
+    vision, dim = _vision(data) if config.use_vision and max(config.alignment, config.reg) > 0 else (None, 0)
+    aligned = vision is not None and config.alignment > 0
+    stored = dict(data.facts.get("vision") or {}).get("normalise") == "spatial"
+    spatial = aligned and (stored or config.align_target == "spatial")
     warnings = []
+    if config.reg > 0:
+        whole = vision is not None and _holds_class_tokens(data)
+        _check_reg(data, config, family, vision is not None, stored and not whole)
+        if not whole:
+            warnings.append(
+                "REG's class token is the mean of the image's vision tokens: the set holds no other (attach with "
+                "--class-token)"
+            )
     if text is not None and not data.facts.get("text", {}).get("meaningful", True):
         warnings.append("the text tokens carry no meaning: they tell classes apart and nothing else")
     counts = labels.value_counts()
     missing = [name for label, name in enumerate(classes) if label not in counts.index]
     if missing:
         warnings.append(f"{len(missing)} classes have no image ({', '.join(missing[:5])}): the model cannot draw them")
-    depth = _align_depth(config.model, config.align_depth) if vision else 0
+    depth = _align_depth(config.model, config.align_depth) if aligned else 0
     size = config.image_size or auto_size(
         _sides(data), PIXEL_LIMIT if config.autoencoder == "identity" else LATENT_LIMIT
     )
@@ -75,8 +103,15 @@ def plan(data: Artifact, config: TrainConfig) -> Plan:
         vision=vision,
         vision_dim=dim,
         align_depth=depth,
-        alignment=config.alignment if vision else 0.0,
+        alignment=config.alignment if aligned else 0.0,
         warnings=tuple(warnings),
+        condition=condition,
+        path=path,
+        bound=config.bound if family == "DiT" else 0.0,
+        reg=config.reg,
+        projector=config.projector if aligned else "mlp",
+        align_target="spatial" if spatial else "plain",
+        normalise=spatial and not stored,
     )
 
 
@@ -99,12 +134,16 @@ def model_config(plan: Plan, config: TrainConfig, *, factor: int = 1, channels: 
         channels=plan.channels if channels is None else channels,
         num_classes=len(plan.classes),
         learn_sigma=family == "DiT",
-        path="dit" if family == "DiT" else "sit",
+        path=plan.path,
         autoencoder=config.autoencoder,
         text_dim=plan.text[1] if plan.text else 0,
         text_length=plan.text[0] if plan.text else 0,
-        align_dim=plan.vision_dim,
+        align_dim=plan.vision_dim if plan.alignment > 0 else 0,
         align_depth=plan.align_depth,
+        qk_norm=config.qk_norm,
+        class_vector=plan.condition != "text",
+        projector=plan.projector,
+        feature_dim=plan.vision_dim if plan.reg > 0 else 0,
     )
 
 
@@ -133,19 +172,52 @@ def _align_depth(model: str, asked: int) -> int:
     return asked or (8 if size in ("L", "XL") else depth // 3)
 
 
-def _text(data: Artifact) -> tuple[int, int] | None:
+def _condition(data: Artifact, config: TrainConfig, classes: int) -> tuple[str, tuple[int, int] | None]:
+    """What classes are told by, and (L, D) of the text tokens where they are read."""
+    asked = config.condition
+    if asked in ("both", "text") and not config.use_text:
+        raise UsageError(f"condition {asked} needs the text: leave --no-use-text out, or use condition class")
+    text = _text(data, classes) if config.use_text and asked != "class" else None
+    if asked in ("both", "text") and text is None:
+        raise UsageError(f"{data.kind}/{data.name} holds no text for condition {asked}: attach it, or use class")
+    return ("both" if text else "class") if asked == "auto" else asked, text
+
+
+def _check_reg(data: Artifact, config: TrainConfig, family: str, vision: bool, normalised: bool) -> None:
+    if not vision:
+        raise UsageError(f"{data.kind}/{data.name} holds no vision tokens to make REG's class token of: attach them")
+    if normalised:
+        raise UsageError(
+            "REG's class token is the mean of the vision tokens, which is 0 in these: attach with --class-token, or "
+            "without --normalise spatial (--align-target spatial does the same while training)"
+        )
+    if family != "SiT" or config.projector == "conv":
+        raise UsageError("REG is for SiT models with projector mlp: use one, or reg 0")
+    if getattr(config, "keep_best", 0):  # held-out images have no class tokens
+        raise UsageError("keep_best judges averages on images without class tokens, which a REG model needs: use 0")
+
+
+def _text(data: Artifact, classes: int) -> tuple[int, int] | None:
     shape = _shape(data, "text.safetensors", "tokens")
+    if shape and shape[0] != classes:
+        raise D2CError(
+            f"{data.kind}/{data.name} has text for {shape[0]} classes and names {classes}: attach again with --force"
+        )
     return (shape[1], shape[2]) if shape else None
 
 
+def _holds_class_tokens(data: Artifact) -> bool:
+    from d2c.attach.stored import open_vision
+
+    found = open_vision(data)
+    return found is not None and found.class_tokens
+
+
 def _vision(data: Artifact) -> tuple[str | None, int]:
-    encoder = data.facts.get("vision", {}).get("encoder", "")
-    files = sorted(p.name for p in data.path.glob("vision-*.safetensors"))
-    files.sort(key=lambda name: name != f"vision-{encoder}.safetensors")
-    if not files:
-        return None, 0
-    shape = _shape(data, files[0], "tokens")
-    return files[0], shape[2] if shape else 0
+    from d2c.attach.stored import open_vision
+
+    found = open_vision(data)
+    return (found.folder.name, found.dim) if found is not None else (None, 0)
 
 
 def _shape(data: Artifact, file: str, key: str) -> list[int] | None:

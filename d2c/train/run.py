@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from d2c.artifacts import Artifact, Build
+from d2c.artifacts import Artifact, Build, Workspace
+from d2c.attach.check import check
 from d2c.data.latents import encode
 from d2c.data.store import labels_of, pixels
 from d2c.device import autocast
@@ -19,47 +22,126 @@ from d2c.diffusion.checkpoints import save_model
 from d2c.diffusion.dit import DiT
 from d2c.diffusion.samplers import noise_for, sample, to_uint8
 from d2c.diffusion.sit import build as build_model
-from d2c.errors import D2CError
 from d2c.progress import Progress
-from d2c.train import checkpoint
-from d2c.train.data import TrainingSet, check_labels, latent_set, on_grid, pixel_set
+from d2c.team import Team
+from d2c.train import checkpoint, further
+from d2c.train.best import Best, best_step, held_out
+from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_heads, stored_tokens
 from d2c.train.draws import INIT, seed_of
-from d2c.train.loop import Loop, Trainer
-from d2c.train.metrics import finish_metrics, read_metrics
+from d2c.train.further import BEST
+from d2c.train.loop import Loop
+from d2c.train.metrics import NOTES, add_note, finish_metrics, read_metrics, read_notes
 from d2c.train.plan import Plan, model_config
 from d2c.train.preview import write_grid
+from d2c.train.rates import keep_rate
+from d2c.train.step import Trainer
+from d2c.train.trackers import Trackers
 from d2c.train.verb import TrainConfig
 
 ROWS, COLUMNS, STEPS = 10, 4, 16  # of the sample grid: classes, samples of each, Euler steps
 
 
 def write_run(
-    build: Build, data: Artifact, config: TrainConfig, plan: Plan, device: torch.device, precision: str
+    build: Build,
+    data: Artifact,
+    config: TrainConfig,
+    plan: Plan,
+    device: torch.device,
+    precision: str,
+    team: Team | None = None,
+    before: Artifact | None = None,
 ) -> None:
-    """Train in the build's folder and leave a finished run there."""
-    build.used(device, 1)
-    autoencoder = load(config.autoencoder, device)
-    model = make_model(data, config, plan, autoencoder).to(device)
-    training = load_set(data, config, plan, model, autoencoder, device, precision, build.progress)
-    trainer = Trainer(model, training, config, lr=plan.lr, device=device, precision=precision)
-    preview = Preview(trainer, autoencoder, build.folder, plan)
-    loop = Loop(trainer, build.folder, build.progress, preview)
-    try:
-        steps = loop.run()
-    except torch.OutOfMemoryError:
-        raise D2CError(
-            f"{device} has too little memory for {config.model} with batch {config.batch}: use a smaller batch"
-        ) from None
+    """Train in the build's folder and leave a finished run there; `before` is the run that it goes on from."""
+    team = team or Team()
+    build.used(device, team.size)
+    note = further.begin(build.folder, before, config, plan.classes) if before is not None else None
+    if note:
+        add_note(build.folder, 0, note)
+        build.progress.say(note)
+    team.tell({"folder": str(build.folder)})
+    trainer, loop, steps = train_in(build.folder, data, config, plan, device, precision, build.progress, team)
+    model = trainer.model
     facts = summary(build.folder, config, plan, model, steps)
-    facts["warnings"] = [*plan.warnings, *filter(None, [trainer.fallback, loop.stopped])]
+    facts |= {"devices": team.size, "micro_batch": trainer.micro}
+    facts["warnings"] = [*plan.warnings, *read_notes(build.folder), *filter(None, [loop.stopped])]
     if loop.stopped:
         facts["stopped"] = loop.stopped
-    save_model(build.folder / "ema.safetensors", trainer.average.model, {"classes": plan.classes, "steps": steps})
+    facts |= keep_average(build.folder, trainer, loop, plan, steps)
     (build.folder / "classes.json").write_text(json.dumps(plan.classes, ensure_ascii=False))
     finish_metrics(build.folder)
+    (build.folder / NOTES).unlink(missing_ok=True)
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
+    keep_rate(Workspace(build.folder.parents[1]), config, plan, card, facts["images_per_second"])
     if not config.keep_state:
         checkpoint.drop(build.folder)  # a finished run samples and scores without it; it is four times as large
     build.note(**facts)
+
+
+def train_in(
+    folder: Path,
+    data: Artifact,
+    config: TrainConfig,
+    plan: Plan,
+    device: torch.device,
+    precision: str,
+    progress: Progress,
+    team: Team,
+) -> tuple[Trainer, Loop, int]:
+    """Train with the books in `folder`, as the first process of a team or as another."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    autoencoder = load(config.autoencoder, device)
+    model = make_model(data, config, plan, autoencoder).to(device)
+    if not team.first:
+        team.wait()  # what the first encodes is then there
+    training = load_set(data, config, plan, model, autoencoder, device, precision, progress)
+    if team.first:
+        team.wait()
+    trainer = Trainer(
+        model,
+        training,
+        config,
+        lr=plan.lr,
+        device=device,
+        precision=precision,
+        team=team,
+        normalise=plan.normalise,
+    )
+    if team.first:
+        each = f"{team.size} × {trainer.local} images" if team.size > 1 else "one device"
+        progress.say(
+            f"batch {config.batch} in all: {each}, {trainer.micro} at once; {training.bytes / 1e9:.2f} GB of data"
+        )
+    preview = Preview(trainer, autoencoder, folder, plan)
+    best = None
+    if config.keep_best and team.first:
+        held = held_out(data, plan.classes, config.seed)
+        best = Best(trainer, autoencoder, folder, plan, held, plan.channels)
+    with Trackers(config, folder) if team.first else nullcontext() as trackers:
+        loop = Loop(trainer, folder, progress, preview, trackers.log if trackers is not None else None, best)
+        steps = loop.run()
+    return trainer, loop, steps
+
+
+def keep_average(folder: Path, trainer: Trainer, loop: Loop, plan: Plan, steps: int) -> dict[str, Any]:
+    """Write `ema.safetensors`: the last average, or the best one; the facts of the choice."""
+    final = folder / "ema.safetensors"
+    save_model(final, trainer.average.model, {"classes": plan.classes, "steps": steps})
+    if loop.best is None:
+        return {}
+    step, loss = best_step(folder)
+    kept, held = folder / BEST / f"{step:09d}.safetensors", loop.best.held
+    if kept.is_file():
+        kept.replace(final)
+    else:  # set back to before it, and ended before it was there again
+        step = steps
+    shutil.rmtree(folder / BEST, ignore_errors=True)
+    where = f"{held.source.kind}/{held.source.name}"
+    return {
+        "best_step": step,
+        "best_loss": loss,
+        "held_out": {"images": len(held.ids), "of": where, "seen_in_training": bool(held.seen), "why": held.seen},
+    }
 
 
 def make_model(data: Artifact, config: TrainConfig, plan: Plan, autoencoder: Autoencoder) -> DiT:
@@ -88,20 +170,20 @@ def load_set(
 
     On the device if they fit.
     """
+    if data.kind == "condensed":
+        check(data)
     ids, labels = labels_of(data)
     check_labels(labels, len(plan.classes), f"{data.kind}/{data.name}")
     tokens: Tensor | None = None
+    heads = stored_heads(data, flip=config.flip) if plan.reg > 0 else None
     if plan.vision is not None:
-        stored = data.arrays(plan.vision)["tokens"]
-        if len(stored) != len(ids):
-            raise D2CError(f"{plan.vision} has {len(stored)} rows for {len(ids)} images: attach them again")
-        tokens = on_grid(np.ascontiguousarray(stored), model.config.grid)
+        tokens = stored_tokens(data, model.config.grid, flip=config.flip)
     if config.autoencoder == "identity":
         progress.stage("read", total=len(ids), unit="image")
         images = pixels(data, ids, plan.image_size, plan.channels, progress=progress)
-        return pixel_set(images, labels, tokens).placed(device)
+        return replace(pixel_set(images, labels, tokens), heads=heads).placed(device)
     latents = encode(data, autoencoder, plan.image_size, "moments", device, precision, progress=progress)
-    return latent_set(latents, ids, labels, tokens, flip=config.flip).placed(device)
+    return replace(latent_set(latents, ids, labels, tokens, flip=config.flip), heads=heads).placed(device)
 
 
 def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: int) -> dict[str, Any]:
@@ -121,6 +203,8 @@ def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: in
         "image_size": plan.image_size,
         "images": plan.images,
         "classes": len(plan.classes),
+        "path": plan.path,
+        "condition": plan.condition,
         "text": plan.text is not None,
         "vision": plan.vision is not None,
     }
@@ -133,7 +217,7 @@ class Preview:
         classes = len(plan.classes)
         rows = sorted({round(i * (classes - 1) / max(1, ROWS - 1)) for i in range(ROWS)}) if classes > 1 else [0]
         self.labels = torch.tensor(rows).repeat_interleave(COLUMNS)
-        self.noise = noise_for(trainer.config.seed, range(len(self.labels)), trainer.data.shape(1)[1:])
+        self.noise = noise_for(trainer.config.seed, range(len(self.labels)), trainer.model.config.state_shape)
         self.trainer, self.autoencoder, self.folder = trainer, autoencoder, folder / "samples"
 
     def __call__(self, step: int) -> None:
@@ -142,6 +226,6 @@ class Preview:
         noise, labels = self.noise.to(trainer.device), self.labels.to(trainer.device)
         with autocast(trainer.device, trainer.precision):
             z = sample(trainer.average.model, noise, labels, steps=STEPS, solver="euler")
-        tiles = to_uint8(self.autoencoder.decode(z)).cpu().numpy()
+        tiles = to_uint8(self.autoencoder.decode(trainer.model.split(z)[0])).cpu().numpy()
         self.folder.mkdir(exist_ok=True)
         write_grid(self.folder / f"{step:06d}.webp", tiles, COLUMNS)

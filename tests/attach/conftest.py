@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from d2c.artifacts import Artifact, Build, Workspace, produce
+from d2c.attach import open_vision
 from d2c.data import ingest
 from d2c.score import ScoreConfig
 from d2c.select import select
@@ -204,13 +205,15 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def rows_of() -> Callable[[Artifact, str], dict[int, np.ndarray]]:
+def rows_of() -> Callable[[Artifact], dict[int, np.ndarray]]:
     """sample_id → tokens of a condensed set."""
 
-    def read(artifact: Artifact, file: str) -> dict[int, np.ndarray]:
+    def read(artifact: Artifact) -> dict[int, np.ndarray]:
         ids = pd.read_parquet(artifact.path / "subset.parquet")["sample_id"]
-        tokens = artifact.arrays(file)["tokens"]
-        assert len(ids) == len(tokens)
+        stored = open_vision(artifact)
+        assert stored is not None
+        tokens = stored.read(range(len(ids)))
+        assert len(ids) == stored.images
         return dict(zip(ids.tolist(), tokens, strict=True))
 
     return read

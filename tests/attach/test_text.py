@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2c.attach.text import TEXT_ENCODERS, describe_text, open_text_encoder, prompts_of
+from d2c.attach.templates import prompts_of
+from d2c.attach.text import TEXT_ENCODERS, describe_text, open_text_encoder
 from d2c.errors import UsageError
 
 

@@ -167,3 +167,14 @@ def test_what_lies_beside(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(D2CError, match="not a model's configuration"):
         read_config(tmp_path / "config.json")
+
+
+def test_an_index_counts_with_its_files(tmp_path: Path) -> None:
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}')
+    (tmp_path / "1.safetensors").write_bytes(b"one")
+    without = digest(index)
+    (tmp_path / "2.safetensors").write_bytes(b"two")
+    before = digest(index)
+    (tmp_path / "2.safetensors").write_bytes(b"tow")
+    assert len({without, before, digest(index)}) == 3

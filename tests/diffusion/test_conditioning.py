@@ -93,3 +93,57 @@ def test_every_label_has_its_row_and_a_gradient():
     assert not torch.equal(out[0], out[1])
     out.sum().backward()
     assert table.embedding_table.weight.grad[:, 0].tolist() == [2, 0, 0, 1]
+
+
+@pytest.fixture
+def speaker():
+    torch.manual_seed(0)
+    made = DCEmbedder(num_classes=3, width=8, text_length=5, text_dim=4, class_vector=False)
+    made.reset()
+    made.set_text(torch.randn(3, 5, 4), torch.ones(3, 5))
+    return made
+
+
+def test_text_alone_is_equation_9_without_the_class(speaker, embedder):
+    assert "embedding_table.weight" not in speaker.state_dict()
+    embedder.load_state_dict(speaker.state_dict(), strict=False)
+    both = embedder(torch.arange(4)) - embedder.embedding_table.weight
+    torch.testing.assert_close(speaker(torch.arange(4)), both)
+
+
+def test_text_alone_has_a_null_of_its_own(speaker):
+    null = speaker(torch.tensor([3]))
+    torch.testing.assert_close(null, (speaker.text_mlp(speaker.text_null) + speaker.text_null)[None])
+    speaker.set_text(torch.randn(3, 5, 4), torch.ones(3, 5))
+    assert torch.equal(speaker(torch.tensor([3])), null)
+    assert not torch.allclose(speaker(torch.tensor([0])), null, atol=1e-3)
+    null.sum().backward()
+    assert speaker.text_conv.weight.grad.abs().max() == 0
+    assert speaker.text_null.grad.abs().max() > 0
+
+
+def test_classes_of_one_text_are_one_to_text_alone(speaker):
+    tokens = torch.randn(3, 5, 4)
+    tokens[2] = tokens[0]
+    speaker.set_text(tokens, torch.ones(3, 5))
+    rows = speaker(torch.arange(3))
+    torch.testing.assert_close(rows[0], rows[2])
+    assert not torch.allclose(rows[0], rows[1], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"text_dim": 4, "text_length": 5}, {"text_dim": 4, "text_length": 5, "class_vector": False}]
+)
+def test_guidance_pulls_away_from_the_null_of_each(tiny, options):
+    """Guided by g, the prediction is null + g·(own − null), with the null that training put in place of a class."""
+    from d2c.diffusion.samplers import sample
+
+    model = tiny(**options)
+    if options:
+        model.set_text(torch.randn(4, 5, 4), torch.ones(4, 5))
+    noise, y = torch.randn(2, 3, 8, 8), torch.tensor([0, 3])
+    with torch.inference_mode():
+        own, null = (model(noise, torch.zeros(1), labels) for labels in (y, torch.full((2,), 4)))
+    assert not torch.allclose(own, null, atol=1e-4)
+    found = sample(model, noise, y, steps=1, solver="euler", guidance=3.0)
+    torch.testing.assert_close(found, noise + null + 3 * (own - null), rtol=1e-4, atol=1e-5)

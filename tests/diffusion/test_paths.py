@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from d2c.diffusion.paths import CLEAN, PATHS, WEIGHTINGS, DiscretePath, DiscreteVelocityPath
 from d2c.errors import UsageError
 
-SIT, REPA, DIT = PATHS["sit"], PATHS["repa"], PATHS["dit"]
+SIT, REPA, DIT, COSINE = PATHS["sit"], PATHS["repa"], PATHS["dit"], PATHS["sit-cosine"]
 LATENT = DiscretePath("latent", "scaled_linear", 0.00085, 0.012)
 VP = DiscreteVelocityPath("vp", "scaled_linear", 0.00085, 0.012)
 SHORT = DiscreteVelocityPath("short", "linear", 1e-3, 0.2, steps=100)
@@ -27,6 +27,8 @@ def test_the_ends_of_each_clock():
     assert torch.equal(SIT.interpolate(x, eps, torch.tensor([0.0])), eps)
     assert torch.equal(REPA.interpolate(x, eps, torch.tensor([0.0])), x)
     assert torch.equal(REPA.interpolate(x, eps, torch.tensor([1.0])), eps)
+    assert torch.equal(COSINE.interpolate(x, eps, torch.tensor([1.0])), x)
+    assert torch.equal(COSINE.interpolate(x, eps, torch.tensor([0.0])), eps)
     assert torch.equal(DIT.interpolate(x, eps, torch.tensor([CLEAN])), x)
     assert (DIT.interpolate(x, eps, torch.tensor([0])) - x).abs().max() < 0.05
     assert (DIT.interpolate(x, eps, torch.tensor([999])) - eps).abs().max() < 0.05
@@ -47,7 +49,7 @@ def test_repa_is_sit_with_the_clock_and_the_sign_turned(t):
 def test_the_target_is_the_derivative_of_the_path():
     x, eps, _ = pictures()
     t, h = torch.full((5,), 0.3, dtype=torch.float64), 1e-6
-    for path in (SIT, REPA):
+    for path in (SIT, REPA, COSINE):
         slope = (path.interpolate(x, eps, t + h) - path.interpolate(x, eps, t - h)) / (2 * h)
         torch.testing.assert_close(slope, path.target(x, eps, t), rtol=1e-6, atol=1e-6)
 
@@ -84,7 +86,7 @@ def test_reweighted_errors_are_the_errors_of_the_estimates(path, weighting):
     got = path.squared_error(prediction, x, eps, t, weighting)
     assert got.dtype == torch.float32
     torch.testing.assert_close(got.double(), direct, rtol=1e-4, atol=0)
-    own = path.squared_error(prediction, x, eps, t)
+    own = path.squared_error(prediction, x, eps, t).double()
     torch.testing.assert_close(own * path.error_weights(t, weighting), direct, rtol=1e-4, atol=0)
 
 
@@ -99,7 +101,8 @@ def test_the_weights_in_closed_form():
     torch.testing.assert_close(DIT.error_weights(steps, "v"), 1 / bar)
     torch.testing.assert_close(DIT.error_weights(steps, "x0"), (1 - bar) / bar)
     for path in PATHS.values():
-        assert (path.error_weights(path.timesteps(4), path.weighting) == 1).all()
+        own = path.error_weights(path.timesteps(4), path.weighting)
+        assert (own == (4 / math.pi**2 if path is COSINE else 1)).all()
     with pytest.raises(UsageError, match="no weighting"):
         SIT.error_weights(t, "loss")
 
@@ -197,3 +200,47 @@ def test_v_is_the_derivative_along_the_angle():
     torch.testing.assert_close(slope, VP.target(x, eps, t), rtol=1e-4, atol=1e-4)
     assert (VP.ode_scale(t) == 1).all()
     assert VP.ode_time(torch.tensor([CLEAN])) == 0
+
+
+def test_the_cosine_path_in_closed_form():
+    x, eps, guess = pictures()
+    t = torch.tensor([0.0, 0.25, 0.5, 0.9, 1.0], dtype=torch.float64)
+    theta = (math.pi / 2 * t).reshape(-1, 1, 1, 1)
+    torch.testing.assert_close(COSINE.interpolate(x, eps, t), theta.sin() * x + theta.cos() * eps)
+    torch.testing.assert_close(COSINE.target(x, eps, t), math.pi / 2 * (theta.cos() * x - theta.sin() * eps))
+    clean, noise = COSINE.estimates(guess, x, t)
+    torch.testing.assert_close(theta.sin() * clean + theta.cos() * noise, x)
+    torch.testing.assert_close(math.pi / 2 * (theta.cos() * clean - theta.sin() * noise), guess)
+    torch.testing.assert_close(COSINE.ode_time(t), t)
+    assert (COSINE.ode_scale(t) == 1).all()
+
+
+@settings(deadline=None)
+@given(st.floats(-4, 4))
+def test_times_of_a_ratio(log):
+    ratio = torch.tensor([math.exp(log)], dtype=torch.float64)
+    for path in (SIT, REPA, COSINE):
+        t = path.at_ratio(ratio)
+        torch.testing.assert_close(path.sigma(t) / path.alpha(t), ratio, rtol=1e-9, atol=0)
+    for path in (DIT, LATENT, SHORT):
+        times = torch.arange(path.steps)
+        nearest = ((path.sigma(times) / path.alpha(times)).log() - log).abs().argmin()
+        assert path.at_ratio(ratio).tolist() == [nearest]
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_lognormal_times(path):
+    """ln(σ/α) of the drawn times is a standard normal: its quantiles are, and a seed gives the same times."""
+    t = path.draw_t("lognormal", 20_000, torch.Generator().manual_seed(3))
+    assert torch.equal(t, path.draw_t("lognormal", 20_000, torch.Generator().manual_seed(3)))
+    log = (path.sigma(t).double() / path.alpha(t).double()).log()
+    places = torch.tensor([0.02, 0.16, 0.5, 0.84, 0.98], dtype=torch.float64)
+    torch.testing.assert_close(log.quantile(places), torch.special.ndtri(places), atol=0.05, rtol=0)
+    if path is SIT:  # LightningDiT's: the sigmoid of a standard normal
+        assert t.logit().std().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(
+        path.draw_t("uniform", 9, torch.Generator().manual_seed(3)),
+        path.sample_t(9, torch.Generator().manual_seed(3)),
+    )
+    with pytest.raises(UsageError, match="known: uniform, lognormal"):
+        path.draw_t("beta", 1)

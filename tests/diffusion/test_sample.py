@@ -47,7 +47,7 @@ def test_images_table_and_grid(run):
     assert table["index"].tolist() == list(range(10))
     assert table["label"].value_counts().to_dict() == {0: 3, 1: 3, 2: 2, 3: 2}
     assert set(table["seed"]) == {5}
-    assert table["file"][7] == "images/000007.png"
+    assert table["file"][7] == "images/000/000007.png"
     assert read(made).shape == (10, 8, 8, 3)
     assert len(np.unique(read(made).reshape(10, -1), axis=0)) == 10
     facts = made.facts
@@ -72,7 +72,7 @@ def test_pixels_are_those_of_the_model(run, tiny):
 
 def test_grey_models_give_grey_pictures(run):
     made = sample(run(channels=1), count=4, **FAST)
-    assert Image.open(made.path / "images/000000.png").mode == "L"
+    assert Image.open(made.path / "images/000/000000.png").mode == "L"
     assert made.facts["channels"] == 1
     assert read(made).shape == (4, 8, 8)
 
@@ -100,10 +100,10 @@ def test_an_interrupted_call_goes_on_after_what_is_there(run, monkeypatch):
         with pytest.raises(Cancelled):
             sample(parent, name="mine", count=5, batch_size=2, **FAST)
     partial = parent.workspace.partial("samples", "mine")
-    written = sorted(p.name for p in (partial / "images").iterdir())
+    written = sorted(p.name for p in (partial / "images/000").iterdir())
     assert written == ["000000.png", "000001.png"]
     marked = Image.new("RGB", (8, 8), "red")
-    marked.save(partial / "images/000000.png")
+    marked.save(partial / "images/000/000000.png")
     whole = sample(parent, name="mine", count=5, batch_size=2, **FAST)
     assert len(read(whole)) == 5
     assert (read(whole)[0] == [255, 0, 0]).all()  # not made again

@@ -29,7 +29,7 @@ def test_the_convention_is_never_guessed(tiny):
     shapes = shapes_of(tiny("DiT", layers=0, learn_sigma=True))
     with pytest.raises(UsageError, match=r"give path dit .*sit .*or repa"):
         infer(shapes)
-    with pytest.raises(UsageError, match="no path 'ddpm'; known: sit, repa, dit"):
+    with pytest.raises(UsageError, match="no path 'ddpm'; known: sit, repa, sit-cosine, dit"):
         infer(shapes, path="ddpm")
     for path, family in (("dit", "DiT"), ("sit", "SiT"), ("repa", "SiT")):
         found = infer(shapes, path=path)

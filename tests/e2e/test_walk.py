@@ -45,17 +45,18 @@ def test_the_way_from_overview_to_new_images(opened: Page, act: SimpleNamespace)
     for name, value in (("image_size", 8), ("log_every", 5), ("sample_every", 10)):
         act.fill(page, f"train_{name}", value)
     page.locator(".st-key-train_go button").click()
-    expect(page.locator(".film img")).to_be_visible(timeout=act.job)
-    expect(page.locator(".film img")).not_to_have_js_property("naturalWidth", 0)
+    grid = page.locator(".strips img")
+    expect(grid).to_be_visible(timeout=act.job)
+    expect(grid).not_to_have_js_property("naturalWidth", 0)
     expect(page.locator("[class*=train_job]")).to_have_count(0, timeout=act.job)  # it is done: its card goes
-    expect(page.locator(".film output")).to_have_text("Step 20")
+    expect(page.locator(".strips output")).to_have_text("20")
 
     act.fill(page, "train_steps", 100000)
     page.locator(".st-key-train_go button").click()
     card = page.locator("[class*=train_job]")
     expect(card.get_by_text("Running")).to_be_visible(timeout=act.job)
     expect(card.get_by_text(re.compile("steps/s"))).to_be_visible(timeout=act.job)
-    card.get_by_role("button", name="Cancel").click()
+    card.get_by_role("button", name="Pause").click()
     expect(card.get_by_text("Stopped").first).to_be_visible(timeout=act.job)
 
     act.visit(page, "Samples")

@@ -1,3 +1,5 @@
+import errno
+import threading
 from pathlib import Path
 
 import pytest
@@ -25,10 +27,16 @@ def advance(model, optimizer, steps=3):
         optimizer.step()
 
 
+def save(folder, *parts, keep=1):
+    saver = checkpoint.Saver(folder, keep=keep)
+    saver.save(*parts)
+    saver.wait()
+
+
 def test_everything_comes_back(tmp_path):
     model, average, optimizer = setup()
     advance(model, optimizer)
-    checkpoint.save(tmp_path, 3, model, average, optimizer, {"wall": 1.5})
+    save(tmp_path, 3, model, average, optimizer, {"wall": 1.5})
     other = setup(seed=1)
     assert checkpoint.load(tmp_path, *other) == (3, {"wall": 1.5})
     advance(model, optimizer)
@@ -41,8 +49,50 @@ def test_only_the_newest_is_kept(tmp_path):
     parts = setup()
     advance(parts[0], parts[2])
     for step in (5, 10):
-        checkpoint.save(tmp_path, step, *parts, {})
+        save(tmp_path, step, *parts, {})
     assert [p.name for p in (tmp_path / "state").iterdir()] == ["000000010"]
+
+
+def test_as_many_are_kept_as_asked_for(tmp_path):
+    parts = setup()
+    advance(parts[0], parts[2])
+    for step in (1, 2, 3):
+        save(tmp_path, step, *parts, {}, keep=2)
+    assert sorted(p.name for p in (tmp_path / "state").iterdir()) == ["000000002", "000000003"]
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    """What is written is what was there when it was asked for."""
+    parts = setup()
+    advance(parts[0], parts[2])
+    then, may = parts[0].weight.detach().clone(), threading.Event()
+    real = checkpoint.write
+    monkeypatch.setattr(checkpoint, "write", lambda *args: (may.wait(10), real(*args)))
+    saver = checkpoint.Saver(tmp_path)
+    saver.save(1, *parts, {})
+    advance(parts[0], parts[2])
+    assert not (tmp_path / "state").exists()
+    may.set()
+    saver.wait()
+    checkpoint.load(tmp_path, *parts)
+    assert torch.equal(parts[0].weight, then)
+
+
+def test_a_full_disk_is_told_and_leaves_the_one_before(tmp_path, monkeypatch):
+    parts = setup()
+    advance(parts[0], parts[2])
+    saver = checkpoint.Saver(tmp_path)
+    saver.save(1, *parts, {})
+    saver.wait()
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "no room")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    saver.save(2, *parts, {})
+    with pytest.raises(OSError, match="no room"):
+        saver.save(3, *parts, {})
+    assert checkpoint.load(tmp_path, *parts) == (1, {})
 
 
 def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):
@@ -53,7 +103,7 @@ def test_without_a_checkpoint_there_is_nothing_to_load(tmp_path):
 def test_killed_while_saving_leaves_the_one_before(tmp_path, monkeypatch, moment):
     parts = setup()
     advance(parts[0], parts[2])
-    checkpoint.save(tmp_path, 1, *parts, {"n": 1})
+    save(tmp_path, 1, *parts, {"n": 1})
     weight = parts[0].weight.detach().clone()
     advance(parts[0], parts[2])
 
@@ -63,17 +113,17 @@ def test_killed_while_saving_leaves_the_one_before(tmp_path, monkeypatch, moment
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", kill) if moment == "save_file" else patch.setattr(Path, "rename", kill)
         with pytest.raises(Killed):
-            checkpoint.save(tmp_path, 2, *parts, {"n": 2})
+            save(tmp_path, 2, *parts, {"n": 2})
     assert checkpoint.load(tmp_path, *parts) == (1, {"n": 1})
     assert torch.equal(parts[0].weight, weight)
-    checkpoint.save(tmp_path, 2, *parts, {"n": 2})  # what the kill left behind is not in the way
+    save(tmp_path, 2, *parts, {"n": 2})  # what the kill left behind is not in the way
     assert [p.name for p in (tmp_path / "state").iterdir()] == ["000000002"]
 
 
 def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path):
     parts = setup()
     advance(parts[0], parts[2])
-    checkpoint.save(tmp_path, 7, *parts, {})
+    save(tmp_path, 7, *parts, {})
     path = tmp_path / "state" / "000000007" / "ema.safetensors"
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(D2CError, match="000000007") as problem:
@@ -83,6 +133,6 @@ def test_a_damaged_checkpoint_is_named_in_one_line(tmp_path):
 
 def test_drop(tmp_path):
     parts = setup()
-    checkpoint.save(tmp_path, 1, *parts, {})
+    save(tmp_path, 1, *parts, {})
     checkpoint.drop(tmp_path)
     assert not (tmp_path / "state").exists()

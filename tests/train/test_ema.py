@@ -1,7 +1,10 @@
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
-from d2c.train.ema import EMA
+from d2c.errors import UsageError
+from d2c.train.ema import EMA, gamma
 
 
 def test_update_equals_the_scalar_recursion():
@@ -47,3 +50,26 @@ def test_frozen_parameters_and_buffers_stay():
     ema.update(1)
     assert ema.model.weight.tolist() == [1.0, 1.0]
     assert ema.model.bias[0] > 0
+
+
+@pytest.mark.parametrize("width", [0.02, 0.05, 0.1, 0.2])
+def test_power_form_has_the_width_asked_for(width):
+    """The weights that it gives to the steps, found by running it on one-hot steps, have mean and spread by EDM2."""
+    steps = 4000
+    model = nn.Linear(1, 1, bias=False)
+    average = EMA(model, 0.9999, form="power", width=width)
+    weight, mass = np.zeros(steps), 1.0
+    for step in range(steps, 0, -1):
+        decay = average.at(step)
+        weight[step - 1] = mass * (1 - decay)
+        mass *= decay
+    assert weight.sum() == pytest.approx(1, abs=1e-9)  # nothing is left of the random start
+    at = (np.arange(steps) + 0.5) / steps
+    mean = (weight * at).sum()
+    assert np.sqrt((weight * (at - mean) ** 2).sum()) == pytest.approx(width, rel=0.01)
+
+
+@pytest.mark.parametrize("width", [0.0, 0.3])
+def test_power_form_refuses_what_it_cannot_have(width):
+    with pytest.raises(UsageError, match=r"0\.288"):
+        gamma(width)

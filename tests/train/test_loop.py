@@ -7,11 +7,12 @@ import torch
 from d2c.config import configure
 from d2c.diffusion.config import ModelConfig
 from d2c.diffusion.sit import build
+from d2c.errors import D2CError
 from d2c.train import TrainConfig
 from d2c.train.data import pixel_set
 from d2c.train.draws import draw, indices
-from d2c.train.loop import Trainer
 from d2c.train.preview import grid
+from d2c.train.step import Trainer
 
 CPU = torch.device("cpu")
 
@@ -155,3 +156,56 @@ def test_grid_places_tiles_row_by_row():
     assert [sheet[5, 5], sheet[5, 70], sheet[70, 5], sheet[70, 70]] == [0, 1, 2, 3]
     assert (sheet[64] == 128).all()
     assert grid(tiles.repeat(3, 1), 2).shape == (129, 129, 3)
+
+
+@pytest.mark.parametrize("micro", [1, 3])
+def test_micro_batches_give_the_step_of_the_whole_batch(micro):
+    """Its gradients and its losses, also where they do not divide it."""
+    options = {"align_dim": 5, "align_depth": 1}
+    start, data, found = tiny_model(**options), tiny_data(tokens=True), []
+    for size in (0, micro):
+        made = trainer(copy.deepcopy(start), data, micro_batch=size)
+        losses = made._gradients(1)
+        found.append((torch.cat([p.grad.flatten() for p in made.model.parameters()]), [float(v) for v in losses]))
+    (one, whole), (other, parts) = found
+    assert torch.allclose(one, other, atol=1e-6)
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_out_of_memory_halves_the_micro_batch_and_nothing_else(monkeypatch):
+    start, data = tiny_model(), tiny_data()
+    whole = trainer(copy.deepcopy(start), data)
+    whole.step(1)
+    made = trainer(copy.deepcopy(start), data)
+    real = made.losses.forward
+
+    def small(x, *rest):
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("no room")
+        return real(x, *rest)
+
+    monkeypatch.setattr(made.losses, "forward", small)
+    made.step(1)
+    assert made.micro == 1
+    assert [note.split(":")[0] for note in made.notes] == ["out of memory"] * 2
+    assert torch.allclose(flat(whole.model), flat(made.model), atol=1e-6)
+
+
+def test_one_image_too_many_is_one_line(monkeypatch):
+    made = trainer(tiny_model(), tiny_data(), micro_batch=1)
+
+    def never(*batch):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(made.losses, "forward", never)
+    with pytest.raises(D2CError, match="too little memory") as problem:
+        made.step(1)
+    assert "\n" not in str(problem.value)
+
+
+def test_weight_decay_and_schedule_reach_the_optimizer():
+    made = trainer(tiny_model(), tiny_data(), weight_decay=0.1, beta2=0.95, schedule="linear", warmup=0, steps=4)
+    made.step(3)
+    (group,) = made.optimizer.param_groups
+    assert (group["weight_decay"], group["betas"]) == (0.1, (0.9, 0.95))
+    assert group["lr"] == pytest.approx(1e-2 * 0.5)

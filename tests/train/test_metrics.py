@@ -1,8 +1,12 @@
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from d2c.train.metrics import COLUMNS, LINES, TABLE, MetricsFile, finish_metrics, read_metrics
+from d2c.train.metrics import COLUMNS, LINES, TABLE, MetricsFile, curves, finish_metrics, read_metrics, smoothed
 
 
 def filled(folder, steps):
@@ -50,3 +54,37 @@ def test_finished_metrics_are_parquet_and_read_the_same(tmp_path):
 def test_nothing_measured_yet_is_an_empty_table(tmp_path):
     assert read_metrics(tmp_path).empty
     assert tuple(read_metrics(tmp_path).columns) == COLUMNS
+
+
+def test_smoothed_is_the_weighted_mean_of_what_came_before():
+    values = np.array([4.0, 2.0, 8.0])
+    assert smoothed(values, 0.5) == pytest.approx([4.0, (2 + 4 / 2) / 1.5, (8 + 2 / 2 + 4 / 4) / 1.75])
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30), st.floats(0, 0.99))
+def test_smoothing_stays_between_the_extremes_and_starts_at_the_first(values, memory):
+    found = smoothed(np.array(values), memory)
+    assert found[0] == pytest.approx(values[0])
+    assert (found >= min(values) - 1e-6).all()
+    assert (found <= max(values) + 1e-6).all()
+
+
+@pytest.mark.parametrize(("x", "last"), [("step", 9), ("images_seen", 36), ("wall_seconds", 3.0)])
+def test_curves_by_steps_images_and_time(tmp_path, x, last):
+    filled(tmp_path, [3, 6, 9])
+    found = curves(read_metrics(tmp_path), x)
+    assert list(found) == ["loss", "lr"]
+    assert found["loss"][0][-1] == pytest.approx(last)
+    assert found["loss"][1] == pytest.approx([1 / 3, 1 / 6, 1 / 9])
+    assert found["loss"][2] is found["loss"][1]
+
+
+def test_a_long_curve_is_thinned_to_means_and_keeps_its_end(tmp_path):
+    n = 4321
+    rows = {"step": range(1, n + 1), "images_seen": range(1, n + 1), "wall_seconds": 0.0, "name": "loss"}
+    table = pd.DataFrame(rows).assign(value=np.arange(n, dtype=float))
+    x, values, _ = curves(table, memory=0.9)["loss"]
+    assert len(x) == len(values) == 1000
+    assert x[-1] == n
+    assert values[0] == np.arange(5).mean() or values[0] == np.arange(4).mean()
+    assert (np.diff(values) > 0).all()

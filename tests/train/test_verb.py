@@ -15,7 +15,7 @@ from d2c.diffusion.checkpoints import load_model
 from d2c.diffusion.samplers import sample
 from d2c.errors import Cancelled, D2CError
 from d2c.train import TrainConfig, estimate, read_metrics, train
-from d2c.train.loop import Trainer
+from d2c.train.step import Losses, Trainer
 
 
 class Killed(BaseException):
@@ -131,7 +131,7 @@ import os, sys
 from d2c.errors import D2CError
 from d2c.progress import cancel_on_sigterm
 from d2c.train import train
-from d2c.train.loop import Trainer
+from d2c.train.step import Losses, Trainer
 cancel_on_sigterm()
 step = Trainer.step
 def stopping(self, number):
@@ -172,16 +172,51 @@ def test_divergence_names_the_step_and_leaves_no_spoilt_checkpoint(made, tiny, s
 
 
 def test_the_named_step_is_the_first_bad_one(made, tiny, monkeypatch):
-    original = Trainer._losses
+    original = Losses.forward
 
     def poisoned(self, *batch):
         losses = original(self, *batch)
         self.count = getattr(self, "count", 0) + 1
         return tuple(v * float("nan") for v in losses) if self.count == 5 else losses
 
-    monkeypatch.setattr(Trainer, "_losses", poisoned)
+    monkeypatch.setattr(Losses, "forward", poisoned)
     with pytest.raises(D2CError, match="at step 5 "):
         train(made(), **{**tiny, "log_every": 12, "checkpoint_every": 50})
+
+
+def test_rollback_goes_back_to_the_last_checkpoint_at_half_the_rate(made, tiny, monkeypatch):
+    original, failed = Losses.forward, []
+
+    def poisoned(self, *batch):
+        losses = original(self, *batch)
+        if not failed and self.calls == 7:
+            failed.append(True)
+            return tuple(v * float("nan") for v in losses)
+        self.calls += 1
+        return losses
+
+    monkeypatch.setattr(Losses, "calls", 1, raising=False)
+    monkeypatch.setattr(Losses, "forward", poisoned)
+    options = {**tiny, "steps": 12, "log_every": 1, "checkpoint_every": 4, "warmup": 0}
+    run = train(made(), rollback=1, **options)
+    metrics = read_metrics(run.path)
+    rates = metrics[metrics["name"] == "lr"].set_index("step")["value"]
+    assert list(rates.index) == list(range(1, 13))
+    assert rates[4] == 2 * rates[5] == 2 * rates[12]
+    assert [w for w in run.facts["warnings"] if "back to step 4 at half the rate" in w]
+    assert np.isfinite(metrics["value"]).all()
+
+
+def test_without_rollback_a_divergence_ends_the_run(made, tiny):
+    with pytest.raises(D2CError, match="--rollback"):
+        train(made(), **{**tiny, "lr": 1e9, "warmup": 0, "clip": 0.0, "steps": 40})
+
+
+def test_an_accident_that_repeats_is_not_rolled_back_for_ever(made, tiny, monkeypatch):
+    original = Losses.forward
+    monkeypatch.setattr(Losses, "forward", lambda self, *batch: tuple(v * float("nan") for v in original(self, *batch)))
+    with pytest.raises(D2CError, match="at step 1 "):
+        train(made(), rollback=3, **tiny)
 
 
 def test_time_limit_ends_in_good_order(made, tiny):

@@ -1,0 +1,246 @@
+"""Vision tokens as a condensed set holds them, read without torch: shards of bfloat16, all of one shape.
+
+    vision-<encoder>/000000.safetensors …   rows of `d2c.data.shards`, row i = row i of subset.parquet:
+        tokens BF16 [n, N, d], with flips tokens_flip BF16 [n, N, d] of the mirrored images,
+        optionally class_token BF16 [n, D], with flips class_token_flip: the encoder's own, never compressed,
+        sample_ids I64 [n], cosine F32 [n]: how near what is stored is to what the encoder gave
+    vision-<encoder>/basis.safetensors      of compressed tokens: mean F32 [D], components F32 [d, D]
+
+Compressed tokens c stand for c · components + mean. Sets of the first layout, one file of fp16, are read as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from d2c.artifacts import Artifact, slugify
+from d2c.data.shards import shards
+from d2c.errors import D2CError
+
+LAYOUT = 2
+BASIS = "basis.safetensors"
+TOKENS, FLIPPED = "tokens", "tokens_flip"
+CLASS, CLASS_FLIPPED = "class_token", "class_token_flip"
+_TYPES: dict[str, Any] = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "I64": "<i8"}
+
+
+def vision_folder(encoder: str) -> str:
+    """The name of the folder that an encoder's tokens are kept in."""
+    return f"vision-{slugify(encoder)}"
+
+
+def shard_file(folder: Path, index: int) -> Path:
+    """Where a shard lies."""
+    return folder / f"{index:06d}.safetensors"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file, opened: its arrays as memory maps by name, how each is written, and the checksum of its tokens."""
+
+    file: Path
+    arrays: dict[str, np.ndarray]
+    types: dict[str, str]
+    crc32: str
+
+    def floats(self, name: str, rows: Any = slice(None)) -> np.ndarray:
+        """Rows of an array as float32, bfloat16 widened."""
+        return widened(self.arrays[name][rows], self.types[name])
+
+
+def widened(values: np.ndarray, kind: str) -> np.ndarray:
+    """float32 of what a file holds: bfloat16 are the upper halves of float32, which NumPy has no type for."""
+    if kind == "BF16":
+        return (np.asarray(values, np.uint32) << 16).view(np.float32)
+    return np.asarray(values, np.float32)
+
+
+def open_shard(file: Path) -> Shard:
+    """Read a file's header and map its arrays. Raises D2CError in one line when it is missing, cut or no such file."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if not 0 < length <= min(size, 10_000_000):
+                raise ValueError("no header")
+            header = json.loads(handle.read(length))
+        said = header.pop("__metadata__", {})
+        ends = [int(entry["data_offsets"][1]) for entry in header.values()]
+        if size != 8 + length + max(ends, default=0):
+            raise ValueError(f"{size:,} bytes, its header says {8 + length + max(ends, default=0):,}")
+        arrays = {name: _map(file, 8 + length, entry) for name, entry in header.items()}
+        return Shard(file, arrays, {k: v["dtype"] for k, v in header.items()}, str(said.get("crc32", "")))
+    except FileNotFoundError:
+        raise D2CError(f"{file} is missing: copy the folder again, or attach again with --force") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        why = str(problem).splitlines()[0][:120] if str(problem) else type(problem).__name__
+        raise D2CError(f"{file} cannot be read ({why}): copy it again, or attach again with --force") from None
+
+
+def checksum(arrays: Sequence[np.ndarray]) -> str:
+    """CRC-32 over the bytes of arrays, eight hex digits."""
+    found = 0
+    for array in arrays:
+        found = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1), found)  # type: ignore[arg-type]
+    return f"{found:08x}"
+
+
+@dataclass(frozen=True)
+class VisionTokens:
+    """The vision tokens of a condensed set: M images, N tokens of `dim` channels, `width` of them stored."""
+
+    folder: Path  # or, in the first layout, the file
+    files: tuple[Path, ...]
+    starts: tuple[int, ...]  # first row of each file, and the number of rows
+    count: int  # N
+    width: int
+    dim: int
+    flips: bool
+    class_tokens: bool = False
+
+    @property
+    def images(self) -> int:
+        """M."""
+        return self.starts[-1]
+
+    @property
+    def grid(self) -> int:
+        """Tokens a side."""
+        return math.isqrt(self.count)
+
+    @functools.cached_property
+    def basis(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Mean [D] and components [d, D] of compressed tokens, float32."""
+        if not self.folder.is_dir() or not (self.folder / BASIS).is_file():
+            return None
+        found = open_shard(self.folder / BASIS)
+        return found.floats("mean"), found.floats("components")
+
+    def expand(self, stored: np.ndarray) -> np.ndarray:
+        """What stored tokens [..., d] float32 stand for, [..., D] float32."""
+        if self.basis is None:
+            return stored
+        mean, components = self.basis
+        expanded: np.ndarray = stored @ components + mean
+        return expanded
+
+    def parts(self, *, flip: bool = False) -> Iterator[tuple[int, np.ndarray, str]]:
+        """First row, the stored array [n, N, d] as a memory map, and its type (BF16 as uint16, F16), file by file."""
+        name = self._named(flip)
+        for start, file in zip(self.starts, self.files, strict=False):
+            shard = open_shard(file)
+            yield start, shard.arrays[name], shard.types[name]
+
+    def read_class(self, *, flip: bool = False) -> np.ndarray:
+        """The class tokens [M, D] float32 of all images. Raises D2CError where the set holds none."""
+        name = CLASS_FLIPPED if flip else CLASS
+        if not self.class_tokens or (flip and not self.flips):
+            raise D2CError(f"{self.folder} holds no class tokens: attach with --class-token")
+        return np.concatenate([open_shard(file).floats(name) for file in self.files])
+
+    def read(self, rows: Sequence[int] | np.ndarray, *, flip: bool = False) -> np.ndarray:
+        """Tokens [n, N, D] float32 of these rows of subset.parquet, compressed ones expanded.
+
+        `flip` reads those of the mirrored images. Raises D2CError where there are none.
+        """
+        name, wanted = self._named(flip), np.asarray(rows, np.int64)
+        found = np.empty((len(wanted), self.count, self.width), np.float32)
+        which = np.searchsorted(self.starts, wanted, side="right") - 1
+        for index in np.unique(which):
+            here = which == index
+            found[here] = open_shard(self.files[index]).floats(name, wanted[here] - self.starts[index])
+        return self.expand(found)
+
+    def _named(self, flip: bool) -> str:
+        if flip and not self.flips:
+            raise D2CError(f"{self.folder} holds no tokens of mirrored images: attach with --flip")
+        return FLIPPED if flip else TOKENS
+
+
+def open_vision(data: Artifact) -> VisionTokens | None:
+    """The vision tokens of a condensed set, None where it has none.
+
+    Raises D2CError in one line for a set of a later layout, files that are missing, cut or of different shapes, a
+    grid that is no square, or another number of rows than images.
+    """
+    refuse_later(data)
+    encoder = str(dict(data.facts.get("vision") or {}).get("encoder", ""))
+    there = sorted(p for p in data.path.glob("vision-*") if p.is_dir() or p.suffix == ".safetensors")
+    there.sort(key=lambda p: p.name.removesuffix(".safetensors") != vision_folder(encoder))
+    if not there:
+        return None
+    if there[0].is_dir():
+        files = tuple(sorted(p for p in there[0].glob("*.safetensors") if p.name != BASIS))
+    else:
+        files = (there[0],)
+    if not files:
+        raise D2CError(f"{there[0]} holds no tokens: copy the folder again, or attach again with --force")
+    shapes = []
+    for file in files:
+        shard = open_shard(file)
+        if TOKENS not in shard.arrays or shard.arrays[TOKENS].ndim != 3:
+            raise D2CError(f"{file} holds no vision tokens [n, N, D]: attach again with --force")
+        shapes.append((*shard.arrays[TOKENS].shape, FLIPPED in shard.arrays, CLASS in shard.arrays))
+    if len({shape[1:] for shape in shapes}) > 1:
+        raise D2CError(
+            f"{there[0]} mixes tokens of different shapes ({shapes[0]} and others): attach again with --force"
+        )
+    _, count, width, flips, whole = shapes[0]
+    starts = (0, *np.cumsum([shape[0] for shape in shapes]).tolist())
+    found = VisionTokens(there[0], files, starts, count, width, width, flips, whole)
+    if found.grid**2 != count:
+        raise D2CError(f"{there[0]}: {count} tokens an image are no square grid: attach again with --force")
+    _check_rows(data, found)
+    if found.basis is None:
+        return found
+    components = found.basis[1]
+    if components.shape[0] != width:
+        raise D2CError(
+            f"{there[0] / BASIS} is of {components.shape[0]} components, the tokens have {width}: attach again with "
+            "--force"
+        )
+    return VisionTokens(there[0], files, starts, count, width, int(components.shape[1]), flips, whole)
+
+
+def refuse_later(data: Artifact) -> None:
+    """Raise D2CError for a set that a later d2c wrote in a way that this one does not know."""
+    layout = int(data.facts.get("layout", 1))
+    if layout > LAYOUT:
+        raise D2CError(
+            f"{data.kind}/{data.name} has layout {layout}, this d2c reads up to {LAYOUT}: update d2c, or attach again"
+        )
+
+
+def _check_rows(data: Artifact, found: VisionTokens) -> None:
+    import pyarrow.parquet as pq
+
+    try:
+        images = pq.ParquetFile(data.path / "subset.parquet").metadata.num_rows
+    except (OSError, ValueError):
+        return  # said by whoever reads the table
+    if found.images != images:
+        missing = len(shards(images)) - len(found.files) if found.folder.is_dir() else 0
+        why = f": {missing} shards are missing" if missing > 0 else ""
+        raise D2CError(
+            f"{found.folder} has {found.images:,} rows for {images:,} images{why}: copy the folder again, or "
+            "attach again with --force"
+        )
+
+
+def _map(file: Path, base: int, entry: Any) -> np.ndarray:
+    dtype, shape = np.dtype(_TYPES[entry["dtype"]]), tuple(int(n) for n in entry["shape"])
+    first, last = (int(n) for n in entry["data_offsets"])
+    if last - first != dtype.itemsize * int(np.prod(shape)):
+        raise ValueError("its header does not add up")
+    if first == last:
+        return np.zeros(shape, dtype)
+    return np.memmap(file, dtype, "r", base + first, shape)
