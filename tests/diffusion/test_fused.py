@@ -17,17 +17,17 @@ from d2c.diffusion.sit import build
 
 torch.manual_seed(0)
 worst = 0.0
-# 25 tokens, a width of 192 and an MLP of 768: none is a whole number of tiles.
-aligned = [{"align_dim": 7, "align_depth": depth} for depth in (2, 3)]
+# 9 tokens, a width of 192 and an MLP of 768: none is a whole number of tiles.
+aligned = [{"align_dim": 7, "align_depth": depth} for depth in (1, 2)]
 for options in ({}, *aligned, {"text_dim": 6, "text_length": 4}):
-    model = build(ModelConfig("SiT", "Ti", 2, 10, 3, 4, layers=3, **options)).train()
+    model = build(ModelConfig("SiT", "Ti", 2, 6, 3, 4, layers=2, **options)).train()
     if "text_dim" in options:
         model.set_text(torch.randn(4, 4, 6), torch.ones(4, 4, dtype=torch.bool))
     for p in model.parameters():
         p.data += 0.05 * torch.randn_like(p)
     assert fused.fits(model)
-    x, noise = torch.randn(2, 2, 3, 10, 10)
-    t, y, z = torch.rand(2), torch.tensor([1, 4]), torch.randn(2, 25, 7)
+    x, noise = torch.randn(2, 2, 3, 6, 6)
+    t, y, z = torch.rand(2), torch.tensor([1, 4]), torch.randn(2, 9, 7)
 
     def gradients(ask):
         model.zero_grad()
@@ -38,7 +38,7 @@ for options in ({}, *aligned, {"text_dim": 6, "text_length": 4}):
         return [loss.detach()] + [p.grad.clone() for p in model.parameters()]
 
     want = gradients(model)
-    for checkpointed, fused.OWN_ATTENTION in ((False, False), (True, False), (False, True), (True, True)):
+    for checkpointed, fused.OWN_ATTENTION in ((False, False), (True, True)):
         got = gradients(lambda *a, **k: fused.forward(model, *a, checkpointed=checkpointed, **k))
         for one, other in zip(want, got, strict=True):
             worst = max(worst, float((one - other).norm() / one.norm().clamp_min(1e-6)))
