@@ -63,3 +63,21 @@ def test_dragging_is_quick(tab: Page, site: str, act: SimpleNamespace) -> None:
         return spent.sort((a, b) => a - b)[15] }"""
     )
     assert took < 50
+
+
+def test_it_knows_what_is_pinned_and_excluded(tab: Page, site: str, act: SimpleNamespace) -> None:
+    page = tab
+    page.goto(f"{site}/select?scores=scored&class=three&everything=true")
+    act.settle(page)
+    scope, says = page.locator(".scope"), page.locator(".scope .says")
+    expect(scope).to_have_attribute("data-ranks", EVERY_16TH)
+    page.locator(".st-key-chosen button").first.focus()
+    page.keyboard.press("Control+a")
+    page.keyboard.press("p")
+    expect(says).to_have_text(re.compile(r"^120 of 183, ranks 0 to 119; .*; 210 in all classes$"))
+    expect(scope).to_have_attribute("data-ranks", ",".join(map(str, range(120))))
+    slider = page.locator(".scope input").nth(1)
+    slider.evaluate("(input) => { input.value = 3; input.dispatchEvent(new Event('input')) }")  # while it moves
+    expect(says).to_have_text(re.compile(r"^10 of 183, ranks 3 to 147; .*; 100 in all classes, edits aside$"))
+    slider.evaluate("(input) => input.dispatchEvent(new Event('change'))")
+    expect(says).to_have_text(re.compile(r"^120 of 183, ranks 0 to 119; .*; 210 in all classes$"))
