@@ -19,7 +19,7 @@ export default function (component) {
 
 function build(root) {
   root.innerHTML =
-    "<div class='head'><strong class='name'></strong><output class='says' aria-live='polite'></output><span class='ghost-key' hidden>before</span></div>" +
+    "<div class='head'><strong class='name'></strong><span class='ghost-key' hidden>before</span><output class='says' aria-live='polite'></output></div>" +
     "<div class='curve'><svg role='img'><rect class='unused low'/><rect class='unused high'/><path class='line'/><path class='was'/><path class='ticks'/><path class='dots'/></svg>" +
     "<button type='button' class='handle offset' tabindex='-1' title='Drag: offset' aria-hidden='true'></button><button type='button' class='handle k' tabindex='-1' title='Drag: interval' aria-hidden='true'></button>" +
     "<span class='end easy'>easy</span><span class='end hard'>hard</span></div>" +
@@ -92,6 +92,7 @@ function draft(scope, change) {
 function settle(scope) {
   scope.moving = false
   if (!same(scope.now, scope.kept)) scope.send({ ...scope.now })
+  else window.dispatchEvent(new CustomEvent("d2c-rest")) // nothing follows: what the page says holds again
 }
 
 function drag(scope, handle, to) {
