@@ -76,6 +76,7 @@ def pictures(
             on_select=editing.select,
             on_edit=editing.take_edit,
             made=made,
+            scrolls=page.scrolls,
         )
     st.caption(
         "Below each image stands its rank within its class (0 is the easiest), and its difficulty. "
