@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import pandas as pd
 import streamlit as st
 
+from app.parts import words
 from app.places import PLACES
 from d2c.artifacts import Artifact, Workspace
 from d2c.errors import D2CError
@@ -42,6 +43,7 @@ PLURALS = {
 PARAMETER = {kind: kind if kind in ("scores", "condensed", "samples", "measures") else kind[:-1] for kind in LABELS}
 _LOOK_AT = "_look_at"
 _BEGUN = "_begun"  # by parameter, what a box began with and nobody picked
+_MISSED = "_missed"  # by parameter, a name in the address that is not here, and what is shown in its place
 
 
 def workspace() -> Workspace:
@@ -60,14 +62,16 @@ def choose(
     """A select box over the artifacts of a kind; its name is in the URL and holds on every page.
 
     It begins with `begin`, or the newest; what was begun with, on another page too, gives way to another `begin`
-    until somebody picks. Streamlit leaves a widget's default out of the URL, so the box has none
-    (`index=None`): whatever was picked is in the link, the oldest too; a link without a name means the newest.
+    until somebody picks. A name in the address that is not in the workspace is told below it. Streamlit leaves a
+    widget's default out of the URL, so the box has none (`index=None`): whatever was picked is in the link, the oldest
+    too; a link without a name means the newest.
     None when there is nothing to choose.
     """
     found = list(workspace().list(kind) if among is None else among)
     if not found:
         return None
     key, names = PARAMETER[kind], [a.name for a in found]
+    missed = None if kind in st.session_state.get(_LOOK_AT, {}) else missing(kind, key)
     begun, waiting = st.session_state.setdefault(_BEGUN, {}), taken(kind)
     asked = waiting or _asked(kind)
     untouched = waiting is None and asked == begun.get(key)
@@ -78,7 +82,32 @@ def choose(
     else:
         st.session_state[key] = begun[key] = begin.name if begin is not None else names[-1]
     st.selectbox(label or LABELS[kind], names, index=None, key=key, bind="query-params", help=help)
+    tell_missed(kind, key, missed, str(st.session_state[key] or names[-1]))
     return next((a for a in found if a.name == st.session_state[key]), found[-1])
+
+
+def missing(kind: str, key: str) -> str | None:
+    """What the address that the session was opened with asks for under a key and the workspace has not.
+
+    Ask before the box is drawn: Streamlit takes what is no option out of the address.
+    """
+    asked = None if key in st.session_state else st.query_params.get(key)
+    return None if not asked or any(a.name == asked for a in workspace().list(kind)) else asked
+
+
+def tell_missed(kind: str, key: str, asked: str | None, shown: str) -> None:
+    """Say in a quiet line what the address asked for in vain, until something else than `shown` is picked."""
+    told: dict[str, tuple[str, str]] = st.session_state.setdefault(_MISSED, {})
+    if asked is not None:
+        told[key] = asked, shown
+    if key not in told:
+        return
+    if told[key][1] != shown:
+        del told[key]
+        return
+    name, many = LABELS[kind].lower(), kind in PARAMETER and PARAMETER[kind] == kind
+    which = f"{name} '{told[key][0][:60]}', which are" if many else f"the {name} '{told[key][0][:60]}', which is"
+    st.caption(words.plain(f"The address asks for {which} not here; showing {shown or 'none'}."))
 
 
 def chosen(kind: str) -> Artifact | None:

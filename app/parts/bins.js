@@ -16,7 +16,7 @@ function draw(parent, data) {
 
 function build(root) {
   root.innerHTML =
-    "<figcaption><span class='title'></span><span class='key all'>All</span><span class='key chosen'>Chosen</span></figcaption>" +
+    "<figcaption><span class='title'></span><span class='keys'><span class='key all'>share of all</span><span class='key chosen'>of the chosen</span></span></figcaption>" +
     "<svg role='img' tabindex='0' preserveAspectRatio='none' viewBox='0 0 100 100'><rect class='here' y='0' height='100'/><path class='every'/><path class='some'/></svg>" +
     "<div class='axis' aria-hidden='true'></div><output class='says'></output>"
   const get = (name) => root.querySelector(name)

@@ -3,6 +3,7 @@
 
 const MAPS = new WeakMap()
 const CORNERS = 48 // of a polygon that goes up
+const EDGE = 14 // px above and below that the name of a class may need
 const ASIDE = 44 // px on the left that the tools cover
 const REACH = 14 // px from the pointer to a point
 const KEYS = [
@@ -192,7 +193,7 @@ function resize(map) {
     if (canvas.height !== h) canvas.height = h
   }
   const { x, y } = map.points
-  map.least = Math.min((width - ASIDE) / (x[1] - x[0]), height / (y[1] - y[0])) * 0.92
+  map.least = Math.min((width - ASIDE) / (x[1] - x[0]), (height - 2 * EDGE) / (y[1] - y[0])) * 0.92
   if (map.zoom === undefined || map.fitted) fit(map)
 }
 

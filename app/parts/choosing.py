@@ -14,7 +14,7 @@ from app import state
 from app.parts import dynamics, intervals, ranking, words
 from app.parts.bins import bins, chosen_data
 from app.parts.microscope import usual_class
-from app.parts.recipes import LABELS, TITLES, more_fields
+from app.parts.recipes import LABELS, more_fields, title
 from app.parts.saying import line
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import recipe_of
@@ -36,7 +36,7 @@ def recipe_fields(scores: Artifact) -> SelectConfig:
     strategy = st.selectbox(
         "Strategy",
         list(STRATEGIES),
-        format_func=lambda name: TITLES.get(name, name.capitalize()),
+        format_func=title,
         key="strategy",
         bind="query-params",
         help="How images are picked within each class. Those that cover, or look for likeness, read a map's features",

@@ -84,7 +84,7 @@ def following(given: Given) -> None:
     grid, beside = st.columns([2.7, 1], gap="medium")
     with grid:
         editing.toolbar(choice, editing.selected(), choosing.moved)
-        showing.pictures(dataset, choice, rows, marked=whole, picked=picked, made=now)
+        showing.pictures(dataset, scores, choice, rows, marked=whole, picked=picked, made=now)
         _curves(given)
     with beside:
         choosing.spread(scores, choice, lit, label, now)
@@ -151,7 +151,7 @@ def _news(given: Given, choice: Choice) -> courier.News:
         "said_rule": said_data(choosing.notes(choice)),
         "microscope": microscope.picks_data(choice, view),
         "link": linking.link_data(given.scores, choice),
-        "chosen": showing.tiles_data(given.dataset, choice, rows, marked=given.whole),
+        "chosen": showing.tiles_data(given.dataset, given.scores, choice, rows, marked=given.whole),
     }
     if given.made is not None:
         news[choice_map.KEY] = choice_map.lit_data(given.made, given.dataset, given.scores, lit)
@@ -173,5 +173,5 @@ def _around(given: Given, choice: Choice) -> Hashable:
         return None
     rows = _rows(given, choice)[2]
     kept = choosing.kept(given.scores, choice)
-    page = showing.page_of(choice, rows, marked=given.whole)
+    page = showing.page_of(given.scores, choice, rows, marked=given.whole)
     return (given, None if kept is None else kept.name, undo.ways(), page.pages, page.scrolls)

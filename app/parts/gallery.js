@@ -144,6 +144,18 @@ function draw({ parentElement, setTriggerValue }, data) {
     return true
   }
   if (many && !keys.firstChild) fill(keys)
+  goesOn(me, parentElement.querySelector(".on"), data.scrolls ? nodes.at(-1) : null)
+}
+
+// Says that there is more below until the last tile's lower half is seen.
+function goesOn(me, sign, last) {
+  if (me.last === last) return
+  me.last = last
+  me.ends?.disconnect()
+  sign.hidden = !last
+  if (!last) return
+  me.ends = new IntersectionObserver(([...seen]) => { sign.hidden = seen.at(-1).intersectionRatio > 0.5 }, { threshold: 0.5 })
+  me.ends.observe(last)
 }
 
 function heading(group, me) {

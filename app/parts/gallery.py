@@ -17,7 +17,9 @@ ROOMS = ("courier.js", "gallery_pictures.js", "gallery_rule.js", "gallery.js")
 MOST = 2000  # ids of a selection
 _GALLERY = st.components.v2.component(
     "d2c_gallery",
-    html="<div class='gallery' role='listbox'></div><div class='keys' role='note' aria-label='Keys' hidden></div>",
+    html="<div class='gallery' role='listbox'></div>"
+    "<div class='on' aria-hidden='true' hidden><span>More below</span></div>"
+    "<div class='keys' role='note' aria-label='Keys' hidden></div>",
     css=(HERE / "gallery.css").read_text(),
     js="\n".join((HERE / room).read_text() for room in ROOMS),
 )
@@ -58,6 +60,7 @@ def gallery(
     on_select: Callable[[list[int]], None] | None = None,
     on_edit: Callable[[str, list[int]], None] | None = None,
     made: int | None = None,
+    scrolls: bool = False,
 ) -> int | None:
     """Draw the tiles and return the id that was just picked by click or Enter, or None.
 
@@ -71,6 +74,7 @@ def gallery(
     keys). `on_select` takes the new ids; `on_edit` what is to be done, "pin" or "exclude", with the selected ids, or
     with the one in focus. The ids may be of tiles that are not drawn.
     `made` says when the tiles were, of a gallery that the courier brings others (`tiles_data`).
+    `scrolls`: it stands in a container that scrolls by itself; its lower edge then fades until the end is reached.
     """
     heard = f"_{key}_heard"  # when what the page knows of the selection was sent
     data = {
@@ -78,6 +82,7 @@ def gallery(
         "size": size,
         "picked": picked,
         "fit": fit,
+        "scrolls": scrolls,
         **tiles_data(tiles),
         "follows": follows(key, made),
         "selected": None if selected is None else list(selected),

@@ -17,7 +17,7 @@ from app.parts.courier import SCRIPT, follows
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.config import configure, recipe_of
 from d2c.errors import D2CError, UsageError
-from d2c.select import Choice, SelectConfig
+from d2c.select import STRATEGIES, Choice, SelectConfig
 from d2c.select.inputs import parents_of
 from d2c.select.links import EDITS
 from d2c.select.recipes import Difference, Recipe, check, link_fields, read_link, recipe_for
@@ -57,12 +57,17 @@ class Arrival:
 def arrived() -> None:
     """Take the recipe of the link that the session was opened with; before any field is drawn, once a session.
 
+    `strategy` may be a strategy's name, whatever the page calls it.
     Scores are found by fingerprint, whatever they are called here. What the address says of a field itself wins
     over the recipe; the rest of the fields take the recipe's values.
     """
     if _ARRIVED in st.session_state:
         return
     st.session_state[_ARRIVED] = None
+    strategy = st.query_params.get("strategy")
+    if strategy in STRATEGIES:  # by its name; the box writes its label there and knows no other
+        st.session_state["strategy"] = strategy
+    known = strategy in STRATEGIES or strategy in map(recipes.title, STRATEGIES)  # no other wins over the recipe
     if "recipe" not in st.query_params:
         return
     try:
@@ -79,7 +84,7 @@ def arrived() -> None:
     fields: dict[str, Any] = {}
     recipes.put(config, fields)
     for name, value in fields.items():
-        if name not in st.query_params:
+        if name not in st.query_params or (name == "strategy" and not known):
             st.session_state[name] = value
     st.session_state[_ARRIVED] = Arrival(recipe, check(recipe, workspace))
 

@@ -63,6 +63,7 @@ def second_box(first: Artifact, subsets: Sequence[Artifact]) -> Artifact | None:
         st.caption("Keep another choice to compare the two on the map.")
         go_button("Choose differently", "select", key="to_select", primary=False)
         return None
+    missed = state.missing("subsets", "second")
     if st.session_state.get("second", st.query_params.get("second")) not in others:
         st.session_state["second"] = None
         st.query_params.pop("second", None)
@@ -76,6 +77,7 @@ def second_box(first: Artifact, subsets: Sequence[Artifact]) -> Artifact | None:
         on_change=_recolour,
         help="Another chosen set of the same images: what either has, what both have, and what neither",
     )
+    state.tell_missed("subsets", "second", missed, str(picked or ""))
     return others.get(picked) if picked else None
 
 

@@ -19,7 +19,7 @@ export default function (component) {
 
 function build(root) {
   root.innerHTML =
-    "<div class='head'><strong class='name'></strong><output class='says' aria-live='polite'></output><span class='ghost-key' hidden>before</span></div>" +
+    "<div class='head'><strong class='name'></strong><span class='ghost-key' hidden>before</span><output class='says' aria-live='polite'></output></div>" +
     "<div class='curve'><svg role='img'><rect class='unused low'/><rect class='unused high'/><path class='line'/><path class='was'/><path class='ticks'/><path class='dots'/></svg>" +
     "<button type='button' class='handle offset' tabindex='-1' title='Drag: offset' aria-hidden='true'></button><button type='button' class='handle k' tabindex='-1' title='Drag: interval' aria-hidden='true'></button>" +
     "<span class='end easy'>easy</span><span class='end hard'>hard</span></div>" +
@@ -45,7 +45,10 @@ function build(root) {
 
 const clamp = (value, [low, high]) => Math.min(Math.max(value, low), high)
 const stepsOf = ({ data }, { k, offset, per_class: m }) => intervalSteps(data.n, m, k, offset, data.window)
-const ranksOf = (scope, set) => (scope.data.live ? intervalRanks(scope.data.n, set.per_class, set.k, set.offset, scope.data.window) : scope.data.ranks)
+const ruleOf = ({ data }, { k, offset, per_class: m }) => intervalRanks(data.n, m, k, offset, data.window)
+// What the page last said holds edits, too; what is asked of the rule since knows of none.
+const told = ({ data }, set) => !data.live || (data.edited && same(set, data.set))
+const ranksOf = (scope, set) => (told(scope, set) ? scope.data.ranks : ruleOf(scope, set))
 const same = (a, b) => a && b && FIELDS.every(([key]) => a[key] === b[key])
 
 function take(scope, data) {
@@ -89,6 +92,7 @@ function draft(scope, change) {
 function settle(scope) {
   scope.moving = false
   if (!same(scope.now, scope.kept)) scope.send({ ...scope.now })
+  else window.dispatchEvent(new CustomEvent("d2c-rest")) // nothing follows: what the page says holds again
 }
 
 function drag(scope, handle, to) {
@@ -129,24 +133,28 @@ function draw(scope) {
   get(".was").setAttribute("d", old.map((rank) => tick(rank, floor + 11, floor + 16)).join(""))
   get(".dots").setAttribute("d", ranks.map((rank) => `M${across(scope, rank).toFixed(1)},${up(scope, difficultyAt(data.curve, rank)).toFixed(1)}h0`).join(""))
   get(".ghost-key").hidden = !old.length
-  const [first, last] = [Math.min(...ranks), Math.max(...ranks)]
+  const ends = (some) => [some[0] ?? 0, some.at(-1) ?? 0] // ranks ascend; where all are excluded there is none
+  const [first, last] = ends(ranks)
+  const [from, to] = ends(data.live ? ruleOf(scope, now) : ranks) // the handles move the rule, whatever is pinned
   const shade = (name, from, to) => {
     get(name).setAttribute("x", from)
     get(name).setAttribute("width", Math.max(0, to - from))
     get(name).setAttribute("height", floor)
   }
-  shade(".low", 0, across(scope, first))
-  shade(".high", across(scope, last), scope.width)
-  get(".handle.offset").style.left = `${across(scope, first)}px`
-  get(".handle.k").style.left = `${across(scope, last)}px`
-  get(".handle.k").hidden = ranks.length < 2
+  shade(".low", 0, ranks.length ? across(scope, first) : scope.width)
+  shade(".high", ranks.length ? across(scope, last) : scope.width, scope.width)
+  get(".handle.offset").style.left = `${across(scope, from)}px`
+  get(".handle.k").style.left = `${across(scope, to)}px`
+  get(".handle.k").hidden = from === to
   bars(scope, ranks)
   const { step } = stepsOf(scope, now)
   const lowered = data.live && ranks.length > 1 && step !== now.k ? ` (k lowered to ${step})` : ""
   const unused = Math.round((100 * (data.n - 1 - last)) / data.n)
   const number = (n) => n.toLocaleString("en")
-  const all = data.live ? total(data.sizes, now.per_class) : data.total
-  const said = `${number(ranks.length)} of ${number(data.n)}, ranks ${number(first)} to ${number(last)}${lowered}; the hardest ${unused} % unused; ${number(all)} in all classes`
+  const whole = told(scope, now)
+  const all = whole ? data.total : total(data.sizes, now.per_class)
+  const where = ranks.length ? `, ranks ${number(first)} to ${number(last)}${lowered}; the hardest ${unused} % unused` : ""
+  const said = `${number(ranks.length)} of ${number(data.n)}${where}; ${number(all)} in all classes${data.edited && !whole ? ", edits aside" : ""}`
   get(".says").textContent = said
   scope.svg.setAttribute("aria-label", `Difficulty by rank of ${data.title}. Chosen: ${said}`)
   root.dataset.ranks = ranks.join(",")

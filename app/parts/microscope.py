@@ -38,7 +38,8 @@ def microscope(
 
     Under the interval rule its handles and sliders move ticks, bars and counts in the browser alone; when one is
     let go, the fields of the recipe (`k`, `offset`, `per_class` in the session, each within `limits`) take the
-    values, and `on_change` is called. Another strategy's picks stand still.
+    values, and `on_change` is called. Another strategy's picks stand still. What is pinned or excluded is among the
+    ticks and counts while nothing moves; in between the rule alone is drawn, and that is said.
     `made` says when the data were, where the courier brings others (`picks_data`).
     """
     view = shown_class(choice, label)
@@ -64,12 +65,13 @@ def microscope(
 
 
 def picks_data(choice: Choice, view: ClassView) -> dict[str, Any]:
-    """What of the data the picks in a class are."""
+    """What of the data the picks in a class are: with edits also those of a rule that the browser can follow."""
     config = choice.config
-    live = config.strategy == "interval"
+    live, edited = config.strategy == "interval", choice.edits is not None
     return {
         "live": live,
-        "ranks": [] if live else np.sort(choice.ranks[choice.label == view.label]).tolist(),
+        "edited": edited,
+        "ranks": [] if live and not edited else np.sort(choice.ranks[choice.label == view.label]).tolist(),
         "window": config.window if live else 0,
         "set": {"k": config.k, "offset": config.offset, "per_class": config.per_class},
         "total": len(choice),

@@ -61,6 +61,11 @@ LABELS = {
 MOST = 20_000  # images up to which a strategy that reads features follows the sliders
 
 
+def title(strategy: str) -> str:
+    """What the page calls a strategy."""
+    return TITLES.get(strategy, strategy.capitalize())
+
+
 def more_fields(
     scores: Artifact, strategy: str, on_change: Callable[[], None] | None = None, *, auto: bool = False
 ) -> dict[str, Any]:

@@ -4,9 +4,18 @@ export default function (component) {
   if (component.data) attend(component.data, (data) => say(component.parentElement, data))
 }
 
+// While the microscope is dragged the lines are of the choice before: they step back until they are told anew.
+if (!window.d2cSaid) {
+  window.d2cSaid = true // once a page, however often this is read
+  for (const [what, is] of [["d2c-drag", true], ["d2c-rest", false]]) {
+    window.addEventListener(what, () => document.querySelectorAll(".d2c-said").forEach((node) => node.classList.toggle("stale", is)))
+  }
+}
+
 function say(parent, data) {
   const root = parent.querySelector(".d2c-said")
   if (!root) return
+  root.classList.remove("stale")
   while (root.children.length > data.lines.length) root.lastChild.remove()
   data.lines.forEach((line, i) => {
     const node = root.children[i] ?? root.appendChild(blank())

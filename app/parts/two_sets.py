@@ -36,7 +36,7 @@ def panel(atlas: Atlas) -> None:
     if whole.first == whole.both == whole.second:
         st.caption(":material/check: The two hold the same images.")
     _numbers(whole, table)
-    left, right = st.columns([1.35, 1], gap="medium")
+    left, right = st.columns(2, gap="medium")
     shown = table[table["first"] + table["second"] > 0]
     if atlas.view.only:
         shown = shown[shown["label"].isin(atlas.view.only)]
@@ -163,13 +163,13 @@ def _by_class(table: pd.DataFrame) -> None:
         hide_index=True,
         height=min(max(220, 22 * min(len(table), DRAWN) + 70), 38 + 35 * max(len(table), 1)),
         column_config={
-            "class": column.TextColumn("Class"),
-            "first": column.NumberColumn("A", format="localized", width=45),
-            "second": column.NumberColumn("B", format="localized", width=45),
-            "both": column.NumberColumn("Both", format="localized", width=50),
-            "jaccard": column.NumberColumn("Jaccard", format="%.2f", width=70),
-            "coverage_first": column.NumberColumn("Cover A", format="%.0f %%", width=75, help="Coverage by A"),
-            "coverage_second": column.NumberColumn("Cover B", format="%.0f %%", width=75, help="Coverage by B"),
+            "class": column.TextColumn("Class", width=70),
+            "first": column.NumberColumn("A", format="localized", width=40),
+            "second": column.NumberColumn("B", format="localized", width=40),
+            "both": column.NumberColumn("Both", format="localized", width=46),
+            "jaccard": column.NumberColumn("Jaccard", format="%.2f", width=64),
+            "coverage_first": column.NumberColumn("Cover A", format="%.0f %%", width=70, help="Coverage by A"),
+            "coverage_second": column.NumberColumn("Cover B", format="%.0f %%", width=70, help="Coverage by B"),
         },
         alt="The two sets by class",
     )

@@ -81,3 +81,16 @@ def test_what_was_dragged_stays_within_limits() -> None:
     assert state == {"k": 32, "offset": 0}
     microscope.take(None, limits, state)
     assert state == {"k": 32, "offset": 0}
+
+
+@given(st.sets(st.integers(0, 29)), st.sets(st.integers(0, 29)), st.sampled_from(["interval", "easiest"]))
+def test_what_is_pinned_or_excluded_is_among_the_ticks(pin: set[int], out: set[int], strategy: str) -> None:
+    table = pd.DataFrame({"sample_id": range(30), "label": [0] * 20 + [1] * 10, "difficulty": np.arange(30) / 30})
+    edits = {"pin": ",".join(map(str, pin - out)), "exclude": ",".join(map(str, out))}
+    choice = choose(table, SelectConfig(strategy, per_class=4, interval=3, **edits))
+    for label, first in ((0, 0), (1, 20)):
+        data = microscope.picks_data(choice, microscope.shown_class(choice, label))
+        chosen = choice.sample_id[choice.label == label] - first  # as the ids are, ranks ascend
+        assert data["edited"] == bool(pin | out)
+        assert data["ranks"] == (sorted(chosen.tolist()) if pin | out or strategy != "interval" else [])
+        assert data["total"] == len(choice)

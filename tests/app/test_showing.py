@@ -22,7 +22,9 @@ def test_the_pictures_and_their_order(sizes: list[int], per_class: int, seed: in
         wanted = wanted if label is None else wanted[wanted["label"] == label]
         rows = showing.rows_of(choice, label, everything=everything)
         for order, keys in (("class", ["label"]), ("rank", ["rank", "difficulty"]), ("difficulty", ["difficulty"])):
-            found = choice.ranking.sample_id[showing.ordered(choice, rows, order)]
+            found = choice.ranking.sample_id[showing.ordered(choice.ranking, rows, order)]
+            every = showing.ordered(choice.ranking, np.arange(len(choice.ranking)), order)
+            assert showing.among(every, rows).tolist() == showing.ordered(choice.ranking, rows, order).tolist()
             by = wanted.sort_values([*keys, "label", "difficulty", "sample_id"], kind="stable")
             assert found.tolist() == by["sample_id"].tolist()
 

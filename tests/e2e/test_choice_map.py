@@ -61,3 +61,37 @@ def test_map_and_gallery_follow_k_and_a_link_holds_the_lasso(
     page.locator(".st-key-chip_lasso button").click()
     expect(atlas).to_have_attribute("data-lit", "100")
     expect(page.locator(".st-key-chosen button")).to_have_count(100)
+
+
+@pytest.mark.parametrize("width", [1440, 1024])
+def test_names_of_classes_stand_inside_and_focus_is_not_the_look(
+    tab: Page, site: str, act: SimpleNamespace, width: int
+) -> None:
+    page = tab
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.goto(f"{site}/select?scores=scored")
+    act.settle(page)
+    plane = page.locator(".st-key-choice_map .plane")
+    expect(page.locator(".st-key-choice_map .names > :not(.off)").first).to_be_visible()
+    frame = plane.bounding_box()
+    assert frame is not None
+    shown = [name.bounding_box() for name in page.locator(".st-key-choice_map .names > :not(.off)").all()]
+    assert len(shown) > 5
+    for box in shown:
+        assert box is not None
+        assert frame["y"] <= box["y"]
+        assert box["y"] + box["height"] <= frame["y"] + frame["height"]
+
+    tiles = page.locator(".st-key-chosen button")
+    tiles.nth(1).click()
+    expect(tiles.nth(1)).to_have_class(re.compile("picked"))
+    tiles.nth(1).focus()
+    page.keyboard.press("ArrowRight")
+    expect(tiles.nth(2)).to_be_focused()
+    ring = "(tile) => [getComputedStyle(tile).outlineStyle, getComputedStyle(tile.querySelector('.frame')).boxShadow]"
+    page.wait_for_timeout(300)  # the frame fades over
+    looked, focused, other = (tiles.nth(i).evaluate(ring) for i in (1, 2, 3))
+    assert looked[0] == other[0] == "none"
+    assert focused[0] == "dashed"
+    assert looked[1] != focused[1] == other[1]
+    expect(page.locator(".st-key-chosen_bins figcaption, .bins figcaption").first).to_contain_text("share of all")

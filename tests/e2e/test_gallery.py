@@ -149,3 +149,23 @@ def test_keys_select_and_pictures_are_kept(tab: Page, site: str, act: SimpleName
     assert asked == []
     (spent,) = page.evaluate("performance.getEntriesByName('d2c gallery').map((e) => e.duration)")[-1:]
     assert spent < 30  # of 120 tiles; a few ms on a quiet machine
+
+
+@pytest.mark.parametrize("width", [1440, 1024])
+def test_a_gallery_that_scrolls_says_that_it_goes_on(tab: Page, site: str, act: SimpleNamespace, width: int) -> None:
+    page = tab
+    page.set_viewport_size({"width": width, "height": 1000})
+    page.goto(f"{site}/select?scores=scored")
+    act.settle(page)
+    more = page.locator(".st-key-chosen .on")
+    expect(gallery(page)).to_have_count(100)
+    gallery(page).first.scroll_into_view_if_needed()
+    expect(more).to_be_visible()
+    gallery(page).last.scroll_into_view_if_needed()
+    expect(more).to_be_hidden()
+    gallery(page).first.scroll_into_view_if_needed()
+    expect(more).to_be_visible()
+    page.goto(f"{site}/select?scores=scored&class=three")
+    act.settle(page)
+    expect(gallery(page)).to_have_count(10)
+    expect(more).to_be_hidden()

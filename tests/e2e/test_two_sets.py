@@ -62,6 +62,12 @@ def test_two_sets_are_compared_and_a_link_holds_them(
 
     fresh = browser.new_context().new_page()
     fresh.goto(page.url)
+    fresh.set_viewport_size({"width": 1024, "height": 1000})
+    table = fresh.locator("[data-testid=stDataFrame] .dvn-scroller").first
+    expect(table).to_be_visible()
+    wide = table.evaluate("(node) => [node.scrollWidth, node.clientWidth]")
+    assert wide[0] <= wide[1]  # every column is on it
+    fresh.set_viewport_size({"width": 1440, "height": 1000})
     act.settle(fresh)
     expect(fresh.locator(".atlas")).to_have_attribute("data-lit", str(len(a - b)))
     expect(fresh.locator(".legend h4")).to_have_text("A and B")

@@ -99,7 +99,7 @@ def test_large_classes_are_worked_out_at_a_press(
     assert not [c for c in test.get("bidi_component") if c.proto.component_name == "d2c_intervals"]
     test = page("select", per_class=2, auto="true")
     assert test.button(key="select_go")  # or as a job
-    assert {c.proto.component_name for c in test.get("bidi_component")} <= {"d2c_courier"}
+    assert {c.proto.component_name for c in test.get("bidi_component")} <= {"d2c_courier", "d2c_link"}
     test.button(key="auto_work_out").click().run()
     assert not test.exception
     assert given(test, "d2c_intervals")["auto"]

@@ -189,7 +189,7 @@ def test_without_a_map_the_page_offers_one_and_shows_the_rest(page: Page, scores
 
 
 def test_the_whole_recipe_is_in_the_link(page: Page, scores: Artifact) -> None:
-    test = page("select", strategy=choosing.TITLES["hardest"], per_class=1)
+    test = page("select", strategy=choosing.title("hardest"), per_class=1)
     assert ids(test) == [5, 11]
     assert not [s for s in test.slider if s.key in ("k", "offset")]
     assert ids(page("select", per_class=2, k=2, offset=1)) == [1, 3, 7, 9]
@@ -217,7 +217,7 @@ def test_without_a_map_a_strategy_says_so_and_leads_there(page: Page, scores: Ar
     test = page("select", strategy=recipes.TITLES["kcenter"], per_class=2)
     (said,) = [i.value.replace("\\", "") for i in test.info]
     assert said == "Kcenter needs features of the images: make them with `d2c map shades`"
-    assert {c.proto.component_name for c in test.get("bidi_component")} <= {"d2c_courier"}
+    assert {c.proto.component_name for c in test.get("bidi_component")} <= {"d2c_courier", "d2c_link"}
     test.button(key="no_features_go").click().run()
     assert not test.exception
     test = page("select", strategy=recipes.TITLES["total_variation"], per_class=2)  # scores of an older version
@@ -309,7 +309,7 @@ def test_what_the_microscope_sends_sets_the_recipe(page: Page, scores: Artifact)
 
 
 def test_another_strategy_stands_still_under_the_microscope(page: Page, scores: Artifact) -> None:
-    given = scope(page("select", strategy=choosing.TITLES["hardest"], per_class=2))
+    given = scope(page("select", strategy=choosing.title("hardest"), per_class=2))
     assert (given["live"], given["ranks"], given["total"]) == (False, [4, 5], 4)
     assert given["title"] == "dark, a class of usual size"
 
