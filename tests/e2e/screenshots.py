@@ -25,7 +25,7 @@ MOST = 150_000  # bytes of a picture
 SHOTS = {  # address, height in px
     "overview": ("", 698),
     "difficulty": ("difficulty?class=eight&image=1165", 1080),
-    "select": ("select?class=eight", 900),
+    "select": ("select?per_class=10", 980),
     "explore": ("explore?image=1165", 900),
 }
 
