@@ -50,9 +50,9 @@ def views(made: Sequence[Artifact]) -> None:
 def _sizes(data: Artifact) -> None:
     """Bytes by part, and how well the tokens that are stored stand for the encoder's."""
     facts = data.facts
-    rows = [(PARTS[part], words.size(size)) for part, size in facts["bytes"].items() if size and part in PARTS]
-    rows.append(("Together", words.size(sum(facts["bytes"].values()))))
-    vision = facts["vision"]
+    parts, vision = facts.get("bytes") or {}, facts.get("vision") or {}  # a set of another version may not say
+    rows = [(PARTS[part], words.size(size)) for part, size in parts.items() if size and part in PARTS]
+    rows.append(("Together", words.size(sum(parts.values()))))
     if vision.get("cosine"):
         kept = f"{vision['stored']} of {vision['dim']} components" if vision.get("components") else "bf16, uncompressed"
         near = vision["cosine"]
@@ -68,14 +68,15 @@ def _sizes(data: Artifact) -> None:
 
 
 def _texts(data: Artifact) -> None:
-    if data.facts["text"]["encoder"] == "none":
+    text = data.facts.get("text") or {"encoder": "none"}
+    if text.get("encoder") == "none":
         st.caption(":material/info: No text was attached: the class embedding stands alone.")
         return
     found: TextMap = state.derived(data, "text map", lambda: text_map(data))
     st.markdown("**Classes by their text**")
     figure = state.derived(data, "text map figure", lambda: text_figure(found))
     charts.show(figure, key="text_map", alt=f"{len(found.names)} classes by what the text encoder makes of their names")
-    meaning = "" if data.facts["text"].get("meaningful") else " Hashed letters: near means spelt alike."
+    meaning = "" if text.get("meaningful") else " Hashed letters: near means spelt alike."
     st.caption(
         f"Texts that are alike lie close; the plane shows {words.share(found.share)} of how they differ, and each "
         f"point says which text is nearest.{meaning}"

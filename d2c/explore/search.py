@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from d2c.artifacts import Artifact, Workspace
@@ -18,6 +17,8 @@ from d2c.errors import D2CError, UsageError
 from d2c.explore.clip import NAMES, is_clip
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from d2c.explore.towers import ClipWords
 
 FILE = "features.safetensors"
@@ -163,6 +164,8 @@ def best(similarity: NDArray[np.float32], most: int) -> pd.DataFrame:
     edge = np.partition(similarity, len(similarity) - most)[len(similarity) - most] if most else np.inf
     rows = np.flatnonzero(similarity >= edge)
     rows = rows[np.argsort(-similarity[rows], kind="stable")][:most].astype(np.int64)
+    import pandas as pd
+
     return pd.DataFrame({"sample_id": rows, "similarity": similarity[rows]})
 
 
