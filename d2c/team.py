@@ -90,7 +90,7 @@ def gather() -> Iterator[Team]:
             import torch
 
             kinds = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-            dist.init_process_group(kinds, timeout=_PATIENCE)
+            dist.init_process_group(kinds, timeout=_PATIENCE, **_afresh(rank, size))
         except (RuntimeError, ValueError) as problem:
             why = str(problem).strip().splitlines()[0][:120]
             raise D2CError(f"{size} processes did not find each other ({why}): start with torchrun") from None
@@ -99,3 +99,20 @@ def gather() -> Iterator[Team]:
     finally:
         if ours:
             dist.destroy_process_group()
+
+
+def _afresh(rank: int, size: int) -> dict[str, Any]:
+    """After a restart by torchrun, a place of this attempt's own for the processes to find each other.
+
+    Without it gloo reads the addresses that the attempt before left in the agent's store, where nobody listens.
+    """
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    if attempt == "0":
+        return {}
+    import torch.distributed as dist
+
+    ours = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and rank == 0
+    where = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    place = dist.TCPStore(*where, size, ours, wait_for_workers=False)  # type: ignore[attr-defined]
+    store = dist.PrefixStore(f"d2c/{attempt}", place)  # type: ignore[attr-defined]
+    return {"store": store, "rank": rank, "world_size": size}
