@@ -15,7 +15,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from d2c import __version__
 from d2c.artifacts import Artifact, Workspace
@@ -66,6 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return _fail(f"internal error, please report it with the lines above: {wrong!r}", 1)
     return 0
+
+
+def command() -> NoReturn:
+    """The command: `main`, and the end of the process."""
+    status = main()
+    from d2c.team import leave
+
+    leave(status)
 
 
 def _shown(others: Callable[..., None]) -> Callable[..., None]:

@@ -6,13 +6,15 @@ is, and that a stage is done. The processes' own tables are never sent.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import datetime
 import json
 import os
+import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 from d2c.errors import D2CError
 
@@ -116,3 +118,18 @@ def _afresh(rank: int, size: int) -> dict[str, Any]:
     place = dist.TCPStore(*where, size, ours, wait_for_workers=False)  # type: ignore[attr-defined]
     store = dist.PrefixStore(f"d2c/{attempt}", place)  # type: ignore[attr-defined]
     return {"store": store, "rank": rank, "world_size": size}
+
+
+def leave(status: int) -> NoReturn:
+    """End this process; one of a team without taking the interpreter apart.
+
+    Native threads that a collective leaves behind can abort the process while Python is being taken apart, long after
+    its work is done, and then torchrun fails for all.
+    """
+    if os.environ.get("WORLD_SIZE", "1") in ("", "0", "1"):
+        sys.exit(status)
+    atexit._run_exitfuncs()  # what libraries have asked for is done
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)

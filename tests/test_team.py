@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import textwrap
@@ -103,3 +104,20 @@ def test_what_the_first_says_all_hear_and_a_death_is_noticed(tmp_path):
     assert second == 100_000
     assert problem.startswith("one of 2 processes is gone (")
     assert problem.endswith("give the same command again")
+
+
+@pytest.mark.parametrize("size", ["1", "2", "two"])
+def test_leaving_says_all_and_keeps_the_status(size):
+    code = """
+        import atexit, sys
+        from d2c.team import leave
+
+        atexit.register(print, "asked for")
+        sys.stdout.write("said ")
+        leave(3)
+    """
+    environment = {**os.environ, "WORLD_SIZE": size}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said asked for\n", "")
