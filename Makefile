@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 WORKSPACE ?= workspace
 PORT ?= 8501
+WORKERS ?= 2
 
 .PHONY: help demo app test lint types tests env env-dev browser wheel clean
 
@@ -29,8 +30,10 @@ lint: env-dev
 types: env-dev
 	$(BIN)/mypy
 
+# Two at a time, a file to a process; then the browser walks, which fill both cores by themselves.
 tests: env-dev browser
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not browser" --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest -m browser
 
 wheel: env-dev
 	$(BIN)/python -m build --wheel --outdir dist .
