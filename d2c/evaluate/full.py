@@ -150,6 +150,8 @@ def _alike(other: Artifact, run: Artifact, dataset: Artifact) -> bool:
     same = all(other.facts.get(k) == run.facts.get(k) for k in ("model", "image_size"))
     return (
         same
+        and not other.recipe.get("start_from")
+        and not other.recipe.get("hold_out")
         and other.recipe.get("autoencoder") == run.recipe.get("autoencoder")
         and other.record["parents"][0]["fingerprint"] == dataset.fingerprint
     )
