@@ -77,12 +77,12 @@ def against_full(run: Artifact, known: Mapping[str, Artifact], config: ReceiptCo
 def _projected(run: Artifact, dataset: Artifact, known: Mapping[str, Artifact], asked: int) -> tuple[Full | None, str]:
     chain = _chain(run, known)
     images, own, seen = int(dataset.facts.get("images", 0)), int(run.facts.get("images", 0)), _seen(run)
-    if not (images and own and seen):
-        return None, f"runs/{run.name} does not say how many images it saw, so nothing can be projected from it"
+    spent = math.fsum(_device_seconds(a) for a in chain)
+    if not (images and own and seen and spent > 0):
+        return None, f"runs/{run.name} does not say how many images it saw in what time: nothing can be projected"
     epochs = asked / images if asked else seen / own
     total = asked or round(epochs * images)
     batch = int(run.recipe.get("batch", 0)) or 1
-    spent = math.fsum(_device_seconds(a) for a in chain)
     rate = float(run.facts.get("images_per_second") or 0.0)
     devices = int(run.facts.get("devices", 1))
     each = spent / seen  # device-seconds an image, start, pictures and checkpoints included
