@@ -28,6 +28,7 @@ from d2c.measure import measure
 from d2c.score import score
 from d2c.select import select
 from d2c.train import train
+from d2c.transfer import transfer
 
 __version__ = "0.1.0"
 
@@ -50,4 +51,5 @@ __all__ = [
     "search",
     "select",
     "train",
+    "transfer",
 ]

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d2c import energy
 from d2c.config import execution_of, recipe_of
 from d2c.errors import Cancelled, D2CError
 from d2c.naming import KINDS, SCHEMA, SLUG, fingerprint_of, known_kind, slug, slugify
@@ -251,6 +252,7 @@ def produce(
         if record is None:
             started = take_over(partial, kind, name, recipe, fingerprint, force)
             build = Build(partial, Progress(partial, quiet=quiet, elapsed_before=started))
+            meter = energy.Meter(partial)
             try:
                 write(build)
             except D2CError as refused:
@@ -260,6 +262,7 @@ def produce(
             finally:
                 build.progress.close()
                 note_elapsed(partial, build.progress.elapsed)
+                spent = meter.stop(build.device, build.devices)
             wall = build.progress.elapsed
             record = {
                 "schema": SCHEMA,
@@ -274,6 +277,7 @@ def produce(
                 "wall_seconds": round(wall, 3),
                 "device_seconds": round(wall * build.devices, 3),
                 **resources(),
+                **spent,
                 "bytes": size(partial),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "facts": build.facts,

@@ -27,6 +27,7 @@ from d2c.verbs import VERBS, Verb
 _OTHERS = {
     "export": "Write a chosen set or a run for others: list, images, Hugging Face, WebDataset, FiftyOne, weights",
     "search": "Find the images of a map that fit a text, or are like an image",
+    "receipt": "Say what an artifact cost along its lineage, beside a run on the whole data set",
     "demo": "Run every verb on the embedded digits",
     "app": "Open the app on a workspace",
     "jobs": "List, stop and repeat background jobs; run the worker",
@@ -154,6 +155,11 @@ def _fill_other(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument("subject", metavar="MAP", help="name, fingerprint or folder of a map")
         parser.add_argument("words", metavar="TEXT", nargs="?", default="", help="what to look for; or give --like")
         _fill(parser, SearchConfig, force="no use: a search keeps nothing", named=False)
+    elif name == "receipt":
+        from d2c.evaluate.cost import ReceiptConfig
+
+        parser.add_argument("subject", metavar="ARTIFACT", help="name, fingerprint or folder of any artifact")
+        _fill(parser, ReceiptConfig, force="no use: a receipt keeps nothing", named=False)
     elif name == "export":
         from d2c.export import ExportConfig
 
@@ -193,6 +199,16 @@ def _run(namespace: argparse.Namespace) -> None:
         if namespace.words:
             asked = dataclasses.replace(asked, text=namespace.words)
         print(said(search(namespace.subject, asked, workspace=workspace), as_json=namespace.json))
+    elif namespace.verb == "receipt":
+        from d2c.evaluate import bill
+        from d2c.evaluate.cost import ReceiptConfig, receipt
+
+        print(
+            bill.said(
+                receipt(namespace.subject, from_namespace(ReceiptConfig, namespace), workspace=workspace),
+                as_json=namespace.json,
+            )
+        )
     elif namespace.verb == "export":
         from d2c.export import ExportConfig, export
 

@@ -14,11 +14,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from d2c.energy import FILE as ENERGY_FILE
 from d2c.errors import D2CError
 from d2c.progress import FILE as PROGRESS_FILE
 from d2c.progress import Progress
 
-SCRATCH = ("elapsed", PROGRESS_FILE, "recipe.json")  # what only an unfinished artifact needs
+SCRATCH = ("elapsed", ENERGY_FILE, PROGRESS_FILE, "recipe.json")  # what only an unfinished artifact needs
 _ARROW = "Error writing bytes to file"
 
 

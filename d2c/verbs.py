@@ -106,6 +106,16 @@ _TABLE = (
         "Judge a run's samples: distance, class accuracy, nearest training images",
     ),
     Verb(
+        "transfer",
+        "RUN",
+        ("runs",),
+        "transfers",
+        "d2c.transfer.verb",
+        "transfer",
+        "TransferConfig",
+        "Judge a run by what classifiers learn from it, and by what it brings to another data set",
+    ),
+    Verb(
         "map",
         "DATASET",
         ("datasets",),

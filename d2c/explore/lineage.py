@@ -29,6 +29,7 @@ STAGES = (
     ("reports", "evaluate", "runs"),
     ("maps", "map", "datasets"),
     ("measures", "measure", "datasets"),
+    ("transfers", "transfer", "runs"),
 )
 
 

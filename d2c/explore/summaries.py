@@ -123,6 +123,18 @@ def _comparison(facts: Facts, recipe: Facts) -> list[str]:
     ]
 
 
+def _transfer(facts: Facts, recipe: Facts) -> list[str]:
+    learnt = [
+        _number(facts.get(f"accuracy_{arm}"), f"{{:.1%}} {words}")
+        for arm, words in (("condensed", "learnt from the chosen"), ("generated", "from the drawn"))
+    ]
+    return [*learnt, _number(facts.get("accuracy_real"), "{:.1%} from all images"), _to(facts)]
+
+
+def _to(facts: Facts) -> str:
+    return f"fine-tuned on {facts['to']}" if facts.get("to") else ""
+
+
 def _size(classes: Any) -> Any:
     return len(classes) if isinstance(classes, list | tuple | dict) else classes
 
@@ -138,4 +150,5 @@ _SAYS: dict[str, Callable[[Facts, Facts], list[str]]] = {
     "maps": _map,
     "measures": _measures,
     "comparisons": _comparison,
+    "transfers": _transfer,
 }

@@ -18,6 +18,7 @@ from d2c.diffusion.checkpoints import save_model
 from d2c.diffusion.encode import encode_images
 from d2c.diffusion.losses import diffusion_loss
 from d2c.errors import D2CError
+from d2c.train.apart import OTHER, left_out
 from d2c.train.draws import seed_of
 from d2c.train.further import BEST
 from d2c.train.metrics import read_metrics, smoothed
@@ -30,7 +31,6 @@ MOST, DRAWS, PART = 256, 4, 64  # images, timesteps and noises for each, images 
 MEMORY = 0.5  # of the smoothed loss: each look counts half as much as the one after it
 STREAM = 3  # of the draws, beside those of `d2c.train.draws`
 METRIC = "held_out"
-OTHER = ("test", "val", "valid", "validation")  # splits that are kept apart for this
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,15 @@ class HeldOut:
     seen: str  # why they are training images, "" when they are not
 
 
-def held_out(data: Artifact, classes: tuple[str, ...], seed: int) -> HeldOut:
+def held_out(data: Artifact, classes: tuple[str, ...], seed: int, share: float = 0.0) -> HeldOut:
     """At most 256 images, classes alike, that a run can be judged on.
 
-    Of the data set that a condensed set was chosen from, what was not chosen (of its test split where there is one);
-    training images where there is no such thing at hand.
+    Of the data set that a condensed set was chosen from, what was not chosen (of its test split where there is one); of
+    a full data set what `share` of it was left out; training images where there is no such thing at hand.
     """
     ids, labels = labels_of(data)
+    if (out := left_out(data, share)).any():
+        return HeldOut(data, *_balanced(ids[out], labels[out], seed), seen="")
     why = "a full data set leaves no image out"
     if data.kind == "condensed":
         try:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 STATE, BEST = "state", "best"
 #: What may differ from the run that is gone on from. The rest says what its weights are, or which step is which.
 MAY_CHANGE = {
-    *("steps", "time_limit", "continue_from", "keep_best", "rollback", "precision", "drop", "alignment"),
+    *("steps", "time_limit", "continue_from", "keep_best", "look_every", "rollback", "precision", "drop", "alignment"),
     *("lr", "warmup", "schedule", "beta2", "weight_decay", "clip", "ema", "ema_form", "ema_width"),
 }
 

@@ -76,7 +76,8 @@ class Loop:
                     trainer.check()
                     if trainer.team.first:
                         self.preview(number)
-            if config.keep_best and (last or number % config.keep_best == 0):
+            every = config.keep_best or config.look_every
+            if every and (last or number % every == 0):
                 self._judge(number)
             if (number % config.checkpoint_every == 0 and not last) or (asked and not last):
                 self._save(number)
@@ -132,7 +133,8 @@ class Loop:
             if self.best is not None and self._metrics is not None:
                 values = {METRIC: self.best.measure()}
                 self._metrics.add(number, number * self.trainer.config.batch, self.seconds, values)
-                self.best.keep(number)
+                if self.trainer.config.keep_best:
+                    self.best.keep(number)
 
     def _tell(self, number: int) -> None:
         """Say at once what turned out otherwise than asked, and keep it for the record and for who looks on."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from d2c.artifacts import Artifact
 from d2c.diffusion.config import FAMILIES, SIZES, ModelConfig, parse
 from d2c.errors import D2CError, UsageError
+from d2c.train.apart import left_out
 
 if TYPE_CHECKING:
     from d2c.train.verb import TrainConfig
@@ -69,6 +70,8 @@ def plan(data: Artifact, config: TrainConfig) -> Plan:
         raise UsageError(f"{config.model} has no path {path!r}; known: {', '.join(FAMILIES[family])}")
     classes = tuple(str(c) for c in data.json("classes.json"))
     labels = data.table(table_of(data), ["label"])["label"]
+    if config.hold_out:
+        labels = labels[~left_out(data, config.hold_out)]
     condition, text = _condition(data, config, len(classes))
     vision, dim = _vision(data) if config.use_vision and max(config.alignment, config.reg) > 0 else (None, 0)
     aligned = vision is not None and config.alignment > 0
@@ -193,8 +196,10 @@ def _check_reg(data: Artifact, config: TrainConfig, family: str, vision: bool, n
         )
     if family != "SiT" or config.projector == "conv":
         raise UsageError("REG is for SiT models with projector mlp: use one, or reg 0")
-    if getattr(config, "keep_best", 0):  # held-out images have no class tokens
-        raise UsageError("keep_best judges averages on images without class tokens, which a REG model needs: use 0")
+    if config.keep_best or config.look_every:  # held-out images have no class tokens
+        raise UsageError(
+            "held-out images have no class tokens, which a REG model needs: use keep_best and look_every 0"
+        )
 
 
 def _text(data: Artifact, classes: int) -> tuple[int, int] | None:

@@ -25,6 +25,7 @@ from d2c.diffusion.sit import build as build_model
 from d2c.progress import Progress
 from d2c.team import Team
 from d2c.train import checkpoint, further
+from d2c.train.apart import left_out
 from d2c.train.best import Best, best_step, held_out
 from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_heads, stored_tokens
 from d2c.train.draws import INIT, seed_of
@@ -34,6 +35,7 @@ from d2c.train.metrics import NOTES, add_note, finish_metrics, read_metrics, rea
 from d2c.train.plan import Plan, model_config
 from d2c.train.preview import write_grid
 from d2c.train.rates import keep_rate
+from d2c.train.start import take_weights
 from d2c.train.step import Trainer
 from d2c.train.trackers import Trackers
 from d2c.train.verb import TrainConfig
@@ -91,7 +93,13 @@ def train_in(
     if device.type == "cuda":
         torch.cuda.set_device(device)
     autoencoder = load(config.autoencoder, device)
-    model = make_model(data, config, plan, autoencoder).to(device)
+    model = make_model(data, config, plan, autoencoder)
+    if config.start_from:
+        start = Workspace(folder.parents[1]).resolve(config.start_from, "runs")
+        missed = take_weights(model, start, plan.classes)
+        if team.first and missed and not read_notes(folder):
+            add_note(folder, 0, f"started from runs/{start.name}; not taken over: {'; '.join(missed)}")
+    model = model.to(device)
     if not team.first:
         team.wait()  # what the first encodes is then there
     training = load_set(data, config, plan, model, autoencoder, device, precision, progress)
@@ -114,8 +122,8 @@ def train_in(
         )
     preview = Preview(trainer, autoencoder, folder, plan)
     best = None
-    if config.keep_best and team.first:
-        held = held_out(data, plan.classes, config.seed)
+    if (config.keep_best or config.look_every) and team.first:
+        held = held_out(data, plan.classes, config.seed, config.hold_out)
         best = Best(trainer, autoencoder, folder, plan, held, plan.channels)
     with Trackers(config, folder) if team.first else nullcontext() as trackers:
         loop = Loop(trainer, folder, progress, preview, trackers.log if trackers is not None else None, best)
@@ -129,19 +137,19 @@ def keep_average(folder: Path, trainer: Trainer, loop: Loop, plan: Plan, steps: 
     save_model(final, trainer.average.model, {"classes": plan.classes, "steps": steps})
     if loop.best is None:
         return {}
+    held = loop.best.held
+    where = f"{held.source.kind}/{held.source.name}"
+    looked = {"images": len(held.ids), "of": where, "seen_in_training": bool(held.seen), "why": held.seen}
+    if not trainer.config.keep_best:
+        return {"held_out": looked}
     step, loss = best_step(folder)
-    kept, held = folder / BEST / f"{step:09d}.safetensors", loop.best.held
+    kept = folder / BEST / f"{step:09d}.safetensors"
     if kept.is_file():
         kept.replace(final)
     else:  # set back to before it, and ended before it was there again
         step = steps
     shutil.rmtree(folder / BEST, ignore_errors=True)
-    where = f"{held.source.kind}/{held.source.name}"
-    return {
-        "best_step": step,
-        "best_loss": loss,
-        "held_out": {"images": len(held.ids), "of": where, "seen_in_training": bool(held.seen), "why": held.seen},
-    }
+    return {"best_step": step, "best_loss": loss, "held_out": looked}
 
 
 def make_model(data: Artifact, config: TrainConfig, plan: Plan, autoencoder: Autoencoder) -> DiT:
@@ -172,7 +180,7 @@ def load_set(
     """
     if data.kind == "condensed":
         check(data)
-    ids, labels = labels_of(data)
+    ids, labels = (column[~left_out(data, config.hold_out)] for column in labels_of(data))
     check_labels(labels, len(plan.classes), f"{data.kind}/{data.name}")
     tokens: Tensor | None = None
     heads = stored_heads(data, flip=config.flip) if plan.reg > 0 else None

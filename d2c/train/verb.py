@@ -14,6 +14,7 @@ from d2c.team import Team, gather
 from d2c.train.further import origin
 from d2c.train.plan import Plan, plan
 from d2c.train.rate import SCHEDULES
+from d2c.train.start import resolved, source
 
 FORMS = ("warmup", "power")  # of the weight average, see `d2c.train.ema`
 PATHS = ("auto", *(path for paths in FAMILIES.values() for path in paths))
@@ -117,6 +118,25 @@ class TrainConfig:
         "auto", "CUDA graphs, for small models", choices=("auto", "on", "off"), identity=False, advanced=True
     )
     continue_from: str = option("", "A finished run to train further, to `steps` in all", advanced=True)
+    start_from: str = option(
+        "", "A finished run whose weights to begin with, on other data and classes", advanced=True, late=True
+    )
+    hold_out: float = option(
+        0.0,
+        "Share of each class of a full data set to leave out (its own test split where it has one), to judge by",
+        minimum=0,
+        maximum=0.5,
+        advanced=True,
+        late=True,
+    )
+    look_every: int = option(
+        0,
+        "Steps between looks at the loss on held-out images (0: none)",
+        unit="steps",
+        minimum=0,
+        advanced=True,
+        late=True,
+    )
     trackers: str = option(
         "",
         "Follow the run elsewhere too: tensorboard, wandb, trackio, separated by commas",
@@ -169,7 +189,9 @@ def train(
     checkpoint only with `keep_state`. `continue_from` trains a finished run further: from its checkpoint the result
     is that of a run that was asked for so many steps at once; from its average alone Adam begins anew, which the
     warnings say. With `keep_best` the run keeps the average that did best on held-out images (facts best_step,
-    best_loss, held_out).
+    best_loss, held_out). `start_from` begins with the average of a run on other data: every tensor that fits is taken
+    over, the warnings say what was not, Adam and the average begin anew. `hold_out` leaves images of a full data set
+    out, on which `look_every` (and `keep_best`) measure the loss.
 
     Raises D2CError naming the step when the loss or the gradient is no longer finite, and UsageError when model and
     image size do not fit, or the run to go on from is another model's.
@@ -180,9 +202,11 @@ def train(
     data = ws.resolve(parent, ("condensed", "datasets"))
     config = configure(TrainConfig, config, options)
     layout = plan(data, config)
+    start = source(ws, config, layout)
+    config = resolved(config, start)
     before = origin(ws, data, config, layout)
     with gather() as team:
-        return _train(ws, data, config, layout, before, team, name, force, quiet)
+        return _train(ws, data, config, layout, before, start, team, name, force, quiet)
 
 
 def _train(
@@ -191,6 +215,7 @@ def _train(
     config: TrainConfig,
     layout: Plan,
     before: Artifact | None,
+    start: Artifact | None,
     team: Team,
     name: str | None,
     force: bool,
@@ -223,7 +248,7 @@ def _train(
     extra = {**layout.resolved(), "precision": precision}
     if before is not None:
         extra["continue_from"] = before.fingerprint[:12]  # whatever it is called
-    parents = [data, *([before] if before is not None else [])]
+    parents = [data, *(run for run in (before, start) if run is not None)]
     made = produce(
         ws, "runs", config, write, stem=stem, name=name, parents=parents, extra=extra, force=force, quiet=quiet
     )
