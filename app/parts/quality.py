@@ -10,6 +10,7 @@ import streamlit as st
 
 from app import state
 from app.parts import charts, words
+from app.parts.numbers import Cell, Row, numbers
 from d2c.artifacts import Artifact
 
 ROWS = {
@@ -17,6 +18,7 @@ ROWS = {
     "held_out": ("Real images", "the floor: images the generator never saw; the reader was trained on most of them"),
     "copies": ("Training images, shown again", "what a copy machine gets"),
 }
+HEADS = {"samples": "These samples", "held_out": "Real images", "copies": "Copy machine"}
 MEANING = {
     "accuracy": "read as the class asked for",
     "fd": "how far the samples as a whole are from real images",
@@ -30,7 +32,6 @@ MEANING = {
     "vendi": "how many different images there seem to be",
 }
 SHARES = ("accuracy", "precision", "recall", "coverage")
-BETTER = {"low": ":material/south: lower", "high": ":material/north: higher"}
 Entry = Mapping[str, Any]
 
 
@@ -40,46 +41,48 @@ def tables(said: Mapping[str, Any]) -> None:
     about = {of["name"]: of["what"] for of in said.get("extractors", [said["extractor"]])}
     for extractor in dict.fromkeys(str(e["extractor"]) for e in metrics):
         mine = [e for e in metrics if e["extractor"] == extractor]
-        st.subheader(f"On the features of {_called(extractor)}", anchor=False)
-        st.caption(words.plain(f"{about.get(extractor, '')[:1].upper()}{about.get(extractor, '')[1:]}."))
-        st.markdown(table(mine), width="stretch")
+        called = {"classifier": "the classifier"}.get(extractor, extractor)
+        st.subheader(words.plain(f"On the features of {called}"), anchor=False)
+        what = str(about.get(extractor, ""))
+        if what:
+            st.caption(words.plain(f"{what[:1].upper()}{what[1:]}."))
+        heads = [(HEADS[of], _images(mine, of)) for of in HEADS]
+        numbers(heads, rows_of(mine), key=f"numbers_{extractor}", label=f"Numbers on the features of {called}")
     intervals = f" Below each number its interval: {said['intervals']}." if said.get("intervals") else ""
     st.caption(
-        "Real images: held out, never seen by the generator; the classifier was trained on most of them. Training "
-        f"images, shown again: what a machine gets that only copies. Read the samples between these two.{intervals}"
+        "Real images: held out, never seen by the generator, though the classifier was trained on most of them; a good "
+        "generator comes near them. Copy machine: the training images, shown again. Where the copy machine "
+        f"beats the samples, the number rewards copying.{intervals}"
     )
 
 
-def _called(extractor: str) -> str:
-    return {"classifier": "the classifier", "Inception": "Inception"}.get(extractor, words.plain(extractor))
+def _images(metrics: Sequence[Entry], of: str) -> str:
+    return words.many(max((e["images"] for e in metrics if e["of"] == of), default=0), "image")
 
 
-def table(metrics: Sequence[Entry]) -> str:
-    """The numbers of one extractor as a table in Markdown."""
+def rows_of(metrics: Sequence[Entry]) -> list[Row]:
+    """The numbers of one extractor, a row a metric."""
     by = {(e["metric"], e["of"]): e for e in metrics}
-    order = list(dict.fromkeys(str(e["metric"]) for e in metrics))
-    count = {of: max((e["images"] for e in metrics if e["of"] == of), default=0) for of in ROWS}
-    heads = [f"{ROWS[of][0]} :small[:gray[{words.many(count[of], 'image')}]]" for of in ROWS]
-    lines = [f"| | Better | {' | '.join(heads)} |", "|:---|:---|---:|---:|---:|"]
-    for metric in order:
+    found = []
+    for metric in dict.fromkeys(str(e["metric"]) for e in metrics):
         mine = by[metric, "samples"]
-        name = str(mine["name"]).replace("-", "‑")
-        cells = [_cell(metric, by.get((metric, of)), mine, bold=of == "samples") for of in ROWS]
-        meaning = f" :small[:gray[{MEANING[metric]}]]" if metric in MEANING else ""
-        lines.append(f"| {words.plain(name)}{meaning} | {BETTER[mine['better']]} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells = tuple(_cell(metric, by.get((metric, of)), mine) for of in HEADS)
+        name = str(mine["name"]).replace("-", "\u2011")
+        found.append(Row(name, MEANING.get(metric, ""), str(mine["note"]), str(mine["better"]), cells))
+    return found
 
 
-def _cell(metric: str, entry: Entry | None, mine: Entry, *, bold: bool) -> str:
+def _cell(metric: str, entry: Entry | None, mine: Entry) -> Cell:
     """A value with its interval; of another number of images than the row's name says, that number too."""
     if entry is None or entry["value"] is None:
-        return "–"
+        return Cell("–")
     show = share if metric in SHARES else three
-    text = f"**{show(entry['value'])}**" if bold else show(entry["value"])
-    small = f"{show(entry['low'])} … {show(entry['high'])}" if entry["low"] is not None else ""
+    value, low, high = entry["value"], entry["low"], entry["high"]
+    below = "" if low is None else f"{show(low).removesuffix(' %')} to {show(high)}"
     if entry["name"] != mine["name"]:
-        small = f"of {words.many(entry['images'], 'image')}{'; ' + small if small else ''}"
-    return f"{text} :small[:gray[{small}]]" if small else text
+        below = f"of {words.many(entry['images'], 'image')}{'; ' + below if below else ''}"
+        return Cell(show(value), below)  # another number, so not on the same line
+    return Cell(show(value), below, (value, value, value) if low is None else (low, value, high))
 
 
 def by_class(report: Artifact, known: float | None) -> None:
@@ -139,7 +142,7 @@ def _distances(there: pd.DataFrame) -> None:
         figure, key="report_class_distances", alt=f"Farthest from its real images: {worst['class']}, {worst['fd']:.3g}"
     )
     st.caption(
-        "Distances within a class are of few images, so all are too large: read each bar beside the mark of as many real "
+        "Distances within a class are of few images: all are too large. Read each bar beside the mark: as many real "
         "images (or half of the class, where there are no more)."
     )
 

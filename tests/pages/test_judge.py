@@ -80,21 +80,21 @@ def test_every_number_stands_with_its_interval_and_the_better_way_beside_the_two
 ) -> None:
     measured(report)
     test = page("judge")
-    own, inception = (m.value for m in test.markdown if m.value.startswith("| | Better"))
-    head, _, precision, fd = own.splitlines()
-    assert ["4 images" in c for c in head.split("|")[3:4]] == [True]
-    assert [c.strip() for c in precision.split("|")[2:6]] == [
-        ":material/north: higher",
-        "**50.0 %** :small[:gray[45.0 % … 55.0 %]]",
-        "100 % :small[:gray[95.0 % … 105 %]]",
-        "90.0 % :small[:gray[85.0 % … 95.0 %]]",
+    shown = [json.loads(c.proto.json) for c in test.get("bidi_component") if c.proto.component_name == "d2c_numbers"]
+    own, inception = shown
+    assert own["heads"] == [["These samples", "4 images"], ["Real images", "3 images"], ["Copy machine", "3 images"]]
+    precision, fd = own["rows"]
+    assert (precision["better"], fd["better"], fd["name"]) == ("high", "low", "fd\u2011classifier")
+    assert [(c["text"], c["below"]) for c in precision["cells"]] == [
+        ("50.0 %", "45.0 to 55.0 %"),
+        ("100.0 %", "95.0 to 105.0 %"),
+        ("90.0 %", "85.0 to 95.0 %"),
     ]
-    assert "fd‑classifier" in fd
-    assert ":material/south: lower" in fd
-    assert fd.split("|")[5].strip() == "–"
-    # Another number of images is another number than the row's name says, and is told so.
-    assert "FD‑10K" in inception
-    assert "of 3 images; 3.45 … 3.55" in inception.splitlines()[3]
+    assert precision["cells"][0]["at"] == [0.45, 0.5, 0.55]
+    assert (fd["cells"][2]["text"], fd["cells"][2]["at"]) == ("–", None)
+    # Another number of images is another number than the row's name says: told so, and on no common line.
+    assert inception["rows"][1]["name"] == "FD\u201110K"
+    assert inception["rows"][1]["cells"][1] == {"text": "3.50", "below": "of 3 images; 3.45 to 3.55", "at": None}
     assert any("100 bootstrap repeats" in c.value for c in test.caption)
 
 
