@@ -33,6 +33,7 @@ MEANING = {
 }
 SHARES = ("accuracy", "precision", "recall", "coverage")
 Entry = Mapping[str, Any]
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tables(said: Mapping[str, Any]) -> None:
@@ -153,9 +154,14 @@ def share(value: float | None) -> str:
 
 
 def three(value: float | None) -> str:
-    """Three significant digits, and no more than three decimals: 0.0816 → 0.082, 41.27 → 41.3."""
+    """Three significant digits, and no more than three decimals from 0.01 on: 0.0816 → 0.082, 41.27 → 41.3."""
     if value is None:
         return "–"
     size = abs(value)
-    text = f"{size:.3f}" if size < 1 else f"{size:#.3g}" if size < 99.95 else f"{size:,.0f}"
+    if size == 0:
+        return "0"
+    text = f"{size:.2g}" if size < 0.0099 else f"{size:.3f}" if size < 1 else f"{size:#.3g}"
+    text = text if size < 99.95 else f"{size:,.0f}"
+    digits, _, power = text.partition("e-")
+    text = f"{digits}·10⁻{power.lstrip('0').translate(_RAISED)}" if power else text
     return f"−{text}" if value < 0 else text

@@ -59,36 +59,46 @@ def test_resizing_is_pillows_bicubic():
 
 @pytest.fixture(scope="module")
 def dinov2(tmp_path_factory):
-    """DINOv2's layout with random weights, two blocks of it, under the name that timm knows; its file."""
+    """DINOv2's architecture, two blocks of it 32 wide with random weights, as a hub repository holds it; its file."""
     import timm
+    from safetensors.torch import save_file
 
+    narrow = {"depth": 2, "embed_dim": 32, "num_heads": 2}
     torch.manual_seed(0)
-    model = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0)
-    model.cls_token.data.normal_()
-    file = tmp_path_factory.mktemp("dinov2") / "model.pth"
-    torch.save(model.state_dict(), file)
-    return model.eval(), file
+    model = timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True, **narrow).eval()
+    torch.nn.init.normal_(model.cls_token)
+    folder = tmp_path_factory.mktemp("dinov2")
+    save_file(model.state_dict(), folder / "model.safetensors")
+    about = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4], "input_size": [3, 518, 518], "num_classes": 0}
+    settings = {"architecture": "vit_small_patch14_dinov2", "model_args": narrow, "pretrained_cfg": about}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return model, folder / "model.safetensors"
 
 
 def test_an_encoder_of_timm_gives_its_class_token_at_the_published_size(dinov2):
     model, file = dinov2
-    asked = extractors_of(f"timm:vit_small_patch14_dinov2.lvd142m={file}")[1]
-    extractor = base.open_extractor(asked, torch.device("cpu"))
-    assert extractor.label == "vit_small_patch14_dinov2.lvd142m"
+    extractor = base.open_extractor(extractors_of(f"timm:org/tiny-dinov2={file}")[1], torch.device("cpu"))
+    assert extractor.label == "tiny-dinov2"
     assert (extractor.about["side"], len(extractor.about["sha256"])) == (224, 64)
     some = images(2)
     got = extractor.read(some)["features"]
-    assert got.shape == (2, 384)
-    assert got.dtype == torch.float32
-    import timm
-
-    alone = timm.create_model("vit_small_patch14_dinov2", num_classes=0, dynamic_img_size=True)
-    alone.load_state_dict(model.state_dict())
+    assert (got.shape, got.dtype) == ((2, 32), torch.float32)
     x = torch.from_numpy(resized(some, 224)).float() / 255
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4)))
     with torch.inference_mode():
-        expected = alone.eval().forward_features((x - mean) / std)[:, 0]
+        expected = model.forward_features((x - mean) / std)[:, 0]
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_cannot_be_had_name_this_option(monkeypatch):
+    from d2c.attach import dinov2 as module
+
+    def nobody(repository, names, *, wanted_by, flag):
+        raise D2CError(f"no weights for {wanted_by}: give a file with {flag} FILE")
+
+    monkeypatch.setattr(module, "fetch", nobody)
+    with pytest.raises(D2CError, match=r"give a file with --extractors timm:org/none=FILE$"):
+        base.prepare(extractors_of("timm:org/none")[1])
 
 
 def test_a_convolutional_network_gives_its_pooled_features(tmp_path):
@@ -289,6 +299,9 @@ def test_a_reference_file_of_adms_takes_the_place_of_the_data_set(condensed, run
     assert by["samples", "fd"]["value"] == pytest.approx(expected, rel=1e-5)
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     (tmp_path / "broken.npz").write_bytes(b"PK nothing")
+    np.savez(tmp_path / "narrow.npz", mu=np.zeros(3), sigma=np.eye(3))
+    with pytest.raises(D2CError, match="are not of features of Inception, which are 27 numbers"):
+        evaluate(run, reference=str(tmp_path / "narrow.npz"), **options)
     for name, said in (("other.npz", "neither mu and sigma nor images"), ("broken.npz", "is no npz file")):
         with pytest.raises(D2CError, match=said):
             evaluate(run, reference=str(tmp_path / name), **options)

@@ -125,3 +125,11 @@ def test_without_the_images_the_stored_sheet_is_shown(page: Page, report: Artifa
     test = page("judge", judge_view="Copying")
     assert not [c for c in test.get("bidi_component") if c.proto.component_name == "d2c_pairs"]
     assert test.get("image")
+
+
+def test_numbers_are_as_short_as_they_can_be_read() -> None:
+    from app.parts.quality import three
+
+    shown = {0.0816: "0.082", 41.27: "41.3", -0.07: "−0.070", 12345.6: "12,346", 0.00123: "0.0012", 0.0: "0"}
+    assert {value: three(value) for value in shown} == shown
+    assert (three(-2.5e-5), three(3e-12), three(None)) == ("−2.5·10⁻⁵", "3·10⁻¹²", "–")
