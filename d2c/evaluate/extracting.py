@@ -73,7 +73,7 @@ def measured_by(work: Work, extractor: Extractor, measure: Measure) -> list[Entr
         ]
     else:
         found = _all(work, extractor, len(kept), real(subjects.dataset, drawn.ids[kept]))
-        references = [reference_file(file, extractor, config.batch_size)] * 2
+        references = [reference_file(file, extractor, config.batch_size, drawn_features)] * 2
     held_out = _take(found, np.searchsorted(kept, drawn.held_out))
     if subjects.whole:
         copies = _take(found, np.searchsorted(kept, drawn.copies))
@@ -146,8 +146,11 @@ def open_reference(file: Path) -> Any:
     return held
 
 
-def reference_file(file: Path, extractor: Extractor, batch: int) -> Reference:
-    """The reference of a file of ADM's: its statistics, and its images' features for all that needs neighbours."""
+def reference_file(file: Path, extractor: Extractor, batch: int, samples: dict[str, NDArray[np.float32]]) -> Reference:
+    """The reference of a file of ADM's: its statistics, and its images' features for all that needs neighbours.
+
+    Raises D2CError for arrays of other shapes than the images' or the features' of the samples.
+    """
     try:
         with open_reference(file) as held:
             stats = {what: (held[mu], held[mu.replace("mu", "sigma")]) for mu, what in ARRAYS.items() if mu in held}
@@ -156,6 +159,13 @@ def reference_file(file: Path, extractor: Extractor, batch: int) -> Reference:
         raise D2CError(f"--reference {file} cannot be read ({str(problem)[:120]})") from None
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise D2CError(f"--reference {file}: arr_0 is {images.dtype} {images.shape}, not uint8 (N, H, W, 3)")
+    for what, (mean, cov) in stats.items():
+        wide = samples[what].shape[1]
+        if mean.shape != (wide,) or cov.shape != (wide, wide):
+            raise D2CError(
+                f"--reference {file}: mean and covariance {mean.shape} and {cov.shape} are not of {what} of "
+                f"{extractor.label}, which are {wide} numbers"
+            )
     features, sums = [], {name: Moments() for name in SUMMED}
     for rows in _batches(len(images), batch):
         found = extractor.read(np.ascontiguousarray(images[rows].transpose(0, 3, 1, 2)))

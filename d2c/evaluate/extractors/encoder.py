@@ -69,7 +69,7 @@ def open_encoder(asked: Asked, device: torch.device) -> Extractor:
     model, flexible = build(source, asked.network)
     side = DINOV2_SIDE if flexible and "dinov2" in asked.network else int(model.pretrained_cfg["input_size"][-1])
     about = {
-        "what": f"timm's {asked.network} at {side} px, bicubic, "
+        "what": f"the encoder {asked.network} of timm at {side} px, bicubic, "
         + ("class token" if getattr(model, "cls_token", None) is not None else "pooled features"),
         "source": source_of(source.file, given=asked.file is not None),
         "sha256": digest(source.file),
