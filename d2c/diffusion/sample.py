@@ -104,7 +104,8 @@ def sample(
     string); `grid.webp` (a row for each class). Facts: everything that moves a FID: count, classes, labels, guidance,
     guidance_interval, guide, solver and what it alone reads, steps, nfe (network evaluations of one image; guidance
     doubles each it works on), seed, noise, uint8 (the rule from float to byte), model, path, autoencoder, precision,
-    latents, decoder, step (of the weights); and image_size, channels, format, grid, network, devices, images_per_second.
+    latents, decoder, step (of the weights); and image_size, channels, format, grid, network, devices,
+    images_per_second.
 
     Started by torchrun or `accelerate launch`, each process draws its share on its own GPU; the images are those of one
     process. An interrupted call goes on after the images that are there. Images of another count or format that are

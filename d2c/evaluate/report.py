@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,11 +14,10 @@ from d2c.artifacts import Artifact, Build
 from d2c.data.store import labels_of
 from d2c.device import pick
 from d2c.evaluate.classifier import FEATURES, read
+from d2c.evaluate.copying.judge import facts_of, judge_copying, nearest_of
 from d2c.evaluate.fitting import open_classifier
 from d2c.evaluate.images import Pictures, real_images, sample_images
 from d2c.evaluate.metrics import frechet_distance, kid, moments
-from d2c.evaluate.nearest import Closeness, closeness, nearest
-from d2c.evaluate.pairs import pairs_sheet
 from d2c.evaluate.warn import warnings_of
 from d2c.select.made import ids_in_dataset
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 NAME = "classifier"
 SUBSETS, SUBSET = 50, 1000  # of KID
 CONTROL = 10_000  # held-out images at most whose nearest training image is looked for
-PAIRS = 32  # on grid.webp
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,23 +74,19 @@ def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> No
         rows.append({"row": name, **row_of(group, reference, config.seed)})
         build.progress.advance()
     control = real.take(_some(np.flatnonzero(~in_train), draw))
-    near, found = _nearest(build, samples, control, train, config)
-    train_ids = labels_of(subjects.trained_on)[0]
+    copying = judge_copying(build, subjects, samples, control, train, config)
     names = [str(n) for n in subjects.dataset.json("classes.json")]
-    pairs = _nearest_table(table, train_ids, near)
-    pairs.to_parquet(build.folder / "nearest.parquet", index=False)
+    pairs = pd.read_parquet(build.folder / "nearest.parquet")
     per_class(samples, pairs, names).to_parquet(build.folder / "per_class.parquet", index=False)
-    order = np.argsort(near["pixels"][1], kind="stable")[:PAIRS]
-    sheet = pairs_sheet(samples.images[order], train.images[near["pixels"][0][order]])
-    sheet.save(build.folder / "grid.webp", "WEBP", lossless=True)
     report = {
         "extractor": _extractor(subjects.judge),
         "reference": {"dataset": subjects.dataset.name, "images": len(real), "splits": "all"},
         "training": {"artifact": f"{subjects.trained_on.kind}/{subjects.trained_on.name}", "images": len(train)},
         "samples": _drawn(subjects),
         "rows": rows,
-        "nearest": {k: dataclasses.asdict(v) for k, v in found.items()}
-        | {"held_out_images": len(control), "training_images": len(train), "flips": config.flips},
+        "nearest": nearest_of(copying),
+        "copying": copying,
+        "step": copying["step"],
     }
     report["warnings"] = warnings_of(report, names, np.bincount(samples.labels, minlength=len(names)))
     (build.folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
@@ -106,7 +99,7 @@ def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> No
         kid=by_row["samples"]["kid"],
         fd_held_out=by_row["held_out"]["fd"],
         fd_copies=by_row["copies"]["fd"],
-        nearest_ratio=found["pixels"].ratio,
+        **facts_of(copying),
         warnings=report["warnings"],
     )
 
@@ -197,49 +190,6 @@ def row_of(group: Group, reference: Group, seed: int) -> dict[str, Any]:
 
 def _accuracy(group: Group) -> float | None:
     return float((group.read_as == group.labels).mean()) if len(group) else None
-
-
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]
-
-
-def _nearest(
-    build: Build, samples: Group, control: Group, train: Group, config: EvaluateConfig
-) -> tuple[dict[str, Found], dict[str, Closeness]]:
-    """The nearest training image of each sample in pixels and in features, and the comparison with the control."""
-    device = pick(config.device)
-    build.progress.stage("nearest training images", 2, "space")
-    pixels, features = {}, {}
-    for name, group in (("samples", samples), ("control", control), ("train", train)):
-        pixels[name], features[name] = flat(group.images), group.features
-    if config.flips:
-        pixels["train"] = np.concatenate([pixels["train"], flat(train.images[..., ::-1])])
-    near, said = {}, {}
-    for space, of in (("pixels", pixels), ("features", features)):
-        index, distance = nearest(of["samples"], of["train"], device)
-        usual = nearest(of["control"], of["train"], device)[1]
-        near[space] = (index % len(train), distance)
-        said[space] = closeness(distance, usual, near[space][0])
-        build.progress.advance()
-    return near, said
-
-
-def flat(images: Pictures) -> NDArray[np.float32]:
-    """Images as rows whose Euclidean distance is the root mean square difference of pixels in 0…1."""
-    rows = images.reshape(len(images), math.prod(images.shape[1:])).astype(np.float32)
-    return rows / np.float32(255 * np.sqrt(rows.shape[1]))
-
-
-def _nearest_table(table: pd.DataFrame, train_ids: NDArray[np.int64], near: dict[str, Found]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "index": table["index"].to_numpy(np.int64),
-            "label": table["label"].to_numpy(np.int32),
-            "sample_id": train_ids[near["pixels"][0]],
-            "distance_pixels": near["pixels"][1],
-            "sample_id_features": train_ids[near["features"][0]],
-            "distance_features": near["features"][1],
-        }
-    )
 
 
 def per_class(samples: Group, pairs: pd.DataFrame, names: list[str]) -> pd.DataFrame:

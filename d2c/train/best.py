@@ -134,7 +134,8 @@ class Best:
 
     def values(self, *, snapshot: bool) -> dict[str, float]:
         """The metrics of a look. A snapshot's are the losses on held-out and on training images, which meet the same
-        timesteps and noises; where no image is held out, on training images alone."""
+        timesteps and noises; where no image is held out, on training images alone.
+        """
         config = self.trainer.config
         found = {METRIC: self.measure()} if config.keep_best or not self.held.seen else {}
         if snapshot:

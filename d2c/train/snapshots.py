@@ -1,4 +1,4 @@
-"""Averages that a run keeps along its way, so that it can be sampled and judged at several steps. Torch-free to read."""
+"""Averages that a run keeps along its way, to sample and judge it at several steps. Torch-free to read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def best_snapshot(run: Artifact) -> int:
         return 0
     table = read_metrics(run.path)
     rows = table[(table["name"] == HELD_OUT) & table["step"].isin(steps_of(run))]
-    return 0 if rows.empty else int(rows.loc[rows["value"].idxmin(), "step"])
+    return 0 if rows.empty else int(rows["step"].iloc[int(rows["value"].to_numpy().argmin())])
 
 
 def end_of(run: Artifact) -> int:

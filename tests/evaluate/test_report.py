@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from d2c.evaluate.copying.bank import flat
 from d2c.evaluate.pairs import GAP, pairs_sheet
-from d2c.evaluate.report import Group, draw_like, flat, per_class, row_of
+from d2c.evaluate.report import Group, draw_like, per_class, row_of
 
 labels = st.lists(st.integers(0, 3), min_size=1, max_size=40).map(lambda x: np.array(x, np.int64))
 

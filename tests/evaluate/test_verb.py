@@ -38,7 +38,7 @@ def test_a_report_holds_every_number_with_what_it_was_measured_on(dataset, conde
     made = judged(run, seed=3)
     report = made.json("report.json")
     assert sorted(p.name for p in made.path.iterdir()) == [
-        "artifact.json", "grid.webp", "nearest.parquet", "per_class.parquet", "report.json",
+        "artifact.json", "control.parquet", "grid.webp", "nearest.parquet", "per_class.parquet", "report.json",
     ]  # fmt: skip
     assert report["extractor"]["name"] == "classifier"
     assert report["reference"] == {"dataset": dataset.name, "images": 36, "splits": "all"}
@@ -81,6 +81,7 @@ def test_nearest_names_training_images_and_finds_an_exact_copy(dataset, condense
         "distance_pixels": "float32",
         "sample_id_features": "int64",
         "distance_features": "float32",
+        "copy": "bool",
     }
     assert pairs["sample_id"].tolist() == [ids[i % 3][i // 3 % 4] for i in range(240)]
     assert (pairs["distance_pixels"] == 0).all()

@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2c.evaluate.nearest import closeness, nearest
+from d2c.evaluate.copying.distances import nearest
+from d2c.evaluate.copying.measures import closeness
 
 
 @settings(max_examples=25, deadline=None)
