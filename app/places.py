@@ -64,8 +64,15 @@ PLACES = {
             "samples",
             "Samples",
             "auto_awesome",
-            "Draw new images from a trained model, and judge them.",
-            ("method#Judge", "sampling"),
+            "Draw new images from a trained model, and compare two drawings.",
+            ("sampling",),
+        ),
+        Place(
+            "judge",
+            "Judge",
+            "balance",
+            "How good are the images, are they copies, and what did they cost?",
+            ("method#Judge",),
         ),
         Place("jobs", "Jobs", "checklist", "Everything that is computed in the background.", ("jobs",)),
     )

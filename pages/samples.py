@@ -1,11 +1,11 @@
-"""Samples: draw images from a trained run, look at them, and judge them."""
+"""Samples: draw images from a trained run, look at them, and compare two drawings."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from app import state
-from app.parts import drawing, jobs, reports, runs, same_noise
+from app.parts import drawing, jobs, runs, same_noise
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
 
@@ -24,27 +24,23 @@ if not finished:
 left, middle = st.columns([1.15, 3.4], gap="large")
 with left:
     run = state.choose("runs", among=finished)
-if state.wanted("reports"):
-    st.session_state["view"] = "Report"
-elif state.wanted("samples") and st.session_state.get("view") != "Compare":
+if state.wanted("samples") and st.session_state.get("view") != "Compare":
     st.session_state["view"] = "Images"
 with middle:
     view = st.segmented_control(
         "View",
-        ["Images", "Compare", "Report"],
+        ["Images", "Compare"],
         default="Images",
         required=True,
         key="view",
         bind="query-params",
     )
 with left:
-    command = reports.judge_form(run) if view == "Report" else drawing.draw_form(run)
+    command = drawing.draw_form(run)
 
 with middle:
-    jobs.panel(key="samples", verbs=("sample", "evaluate"), unfinished=True, limit=3)
-    if view == "Report":
-        reports.judged(run, command)
-    elif view == "Compare":
+    jobs.panel(key="samples", verbs=("sample",), unfinished=True, limit=3)
+    if view == "Compare":
         same_noise.compare(run, command)
     else:
         drawing.sample_gallery(run, command)

@@ -33,7 +33,7 @@ PAGE_OF = {
     "condensed": "select",
     "runs": "train",
     "samples": "samples",
-    "reports": "samples",
+    "reports": "judge",
     "maps": "explore",
     "measures": "select",
 }
@@ -69,8 +69,7 @@ def address(card: Card) -> dict[str, str]:
         return {}
     if card.kind == "runs":
         return {"runs": card.name}
-    query = {state.PARAMETER[kind]: name for kind, name in (*card.parents[:1], (card.kind, card.name))}
-    return query | ({"view": "Report"} if card.kind == "reports" else {})
+    return {state.PARAMETER[kind]: name for kind, name in (*card.parents[:1], (card.kind, card.name))}
 
 
 def provenance(artifact: Artifact) -> None:

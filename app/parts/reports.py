@@ -38,27 +38,38 @@ def judge_form(run: Artifact) -> Command | None:
     if config is None:
         return None
     argv, title = forms.words_of("evaluate", f"runs/{run.name}", config), f"Judge {run.name}"
-    known = bool(state.made_from("reports", run))
-    jobs.start_button("Judge this run", argv, title, key="evaluate_go", primary=known)
+    jobs.start_button("Judge this run", argv, title, key="evaluate_go", primary=bool(reports_of(run)))
     forms.command_preview(argv)
     return argv, title
 
 
-def judged(run: Artifact, command: Command | None) -> None:
-    """What a report says of a run; without one, the button that makes it."""
-    found = state.made_from("reports", run)
-    if not found:
-        if command is not None and not any(job.verb == "evaluate" for job in jobs.live_jobs()):
-            with empty(
-                "Not judged yet",
-                "A classifier trained on the whole data set reads what the run draws, and measures how far it is from "
-                "real images and whether it copies. The classifier is trained once.",
-                icon="balance",
-                key="no_report",
-            ):
-                jobs.start_button("Judge this run", *command, key="first_report")
+def reports_of(run: Artifact) -> list[Artifact]:
+    """The reports of a run, oldest first."""
+    return state.made_from("reports", run)
+
+
+def judged(run: Artifact, command: Command | None) -> Artifact | None:
+    """The report of a run that is looked at; without one, None and the button that makes it."""
+    found = reports_of(run)
+    if found:
+        return state.choose("reports", among=found)
+    if command is not None and not any(job.verb == "evaluate" for job in jobs.live_jobs()):
+        with empty(
+            "Not judged yet",
+            "A classifier trained on the whole data set reads what the run draws, and measures how far it is from "
+            "real images and whether it copies. The classifier is trained once.",
+            icon="balance",
+            key="no_report",
+        ):
+            jobs.start_button("Judge this run", *command, key="first_report")
+    return None
+
+
+def quality(run: Artifact, command: Command | None) -> None:
+    """How good the images of a run are, beside real ones and a copy machine."""
+    report = judged(run, command)
+    if report is None:
         return
-    report = state.choose("reports", among=found)
     said = state.json(report, "report.json")
     rows = {row["row"]: row for row in said["rows"]}
     st.markdown(f"### {_headline(rows['samples'], said['extractor'])}")
@@ -69,7 +80,6 @@ def judged(run: Artifact, command: Command | None) -> None:
     st.markdown(_table(rows), width="stretch")
     st.info(_NOT_FID, icon=":material/info:")
     _by_class(report, said["extractor"]["held_out_accuracy"])
-    _nearness(report, run, said["nearest"])
     _small_print(said)
     cards.provenance(report)
 
@@ -111,7 +121,9 @@ def _by_class(report: Artifact, known: float | None) -> None:
     )
 
 
-def _nearness(report: Artifact, run: Artifact, near: Mapping[str, Any]) -> None:
+def nearness(report: Artifact, run: Artifact) -> None:
+    """How near the samples lie to training images, and the closest pairs."""
+    near = state.json(report, "report.json")["nearest"]
     st.subheader("Does it copy?", anchor=False)
     space = st.segmented_control(
         "Distance",

@@ -182,7 +182,7 @@ _ROWS = (
     ("select", "attach", "condensed", "Attach", "attach_file", _condensed),
     ("train", "train", "runs", "Train", "model_training", _run),
     ("samples", "sample", "samples", "Sample", "auto_awesome", _samples),
-    ("samples", "evaluate", "reports", "Judge", "balance", _report),
+    ("judge", "evaluate", "reports", "Judge", "balance", _report),
 )
 _PROMISES = {
     "ingest": "Read every image once",
