@@ -107,7 +107,7 @@ def _closeness(found: Mapping[str, Any]) -> str:
 
 def _gap(gap: Mapping[str, Any]) -> None:
     """The loss on held-out images above that on training images, by how noisy they are."""
-    st.markdown("**How much harder images are that it was not trained on**")
+    st.markdown("**Loss on images it has not seen**")
     if gap.get("why"):
         st.caption(f"The loss gap is not known: {words.plain(gap['why'])}.")
         return
@@ -217,13 +217,13 @@ def _table(copying: Mapping[str, Any], space: str) -> str:
 
 
 def _bank(copying: Mapping[str, Any]) -> str:
-    lacks = f" {words.plain(copying['bank_lacks'][:1].upper() + copying['bank_lacks'][1:])}." * bool(
-        copying["bank_lacks"]
-    )
-    return (
-        f"Compared with {words.many(copying['training_images'], 'training image')} as "
-        f"{words.plain(', '.join(copying['bank']))}; real ones are "
-        f"{words.many(copying['held_out_images'], 'image')} that were not trained on.{lacks}"
+    """What the distances were taken to."""
+    _, *more = copying["bank"]
+    held = words.many(copying["training_images"], "training image")
+    said = f"Nearest among {held}" + (f" and their {words.plain(' and '.join(more))}" if more else "")
+    lacks = copying["bank_lacks"]
+    return f"{said}. Real held-out: {words.many(copying['held_out_images'], 'image')} that were not trained on." + (
+        f" {words.plain(lacks[:1].upper() + lacks[1:])}." if lacks else ""
     )
 
 
