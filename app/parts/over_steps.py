@@ -13,7 +13,7 @@ from app.parts import charts, forms, jobs, words
 from d2c.artifacts import Artifact
 from d2c.config import configure, options_of
 from d2c.evaluate import EvaluateConfig
-from d2c.train.snapshots import HELD_OUT, SEEN, best_snapshot, steps_of
+from d2c.train.snapshots import HELD_OUT, SEEN, best_snapshot, end_of, steps_of
 
 JUDGED = {
     "nearest_ratio": "Median distance, real = 1",
@@ -42,6 +42,23 @@ def panel(report: Artifact, run: Artifact) -> None:
         _loss_chart(run, losses)
     with right:
         _judged_chart(report, run, there)
+
+
+def step_box(run: Artifact, *, key: str) -> int:
+    """Which of a run's snapshots is meant, 0 for its end; no box where it kept none."""
+    there = [step for step in steps_of(run) if step != end_of(run)]
+    if not there:
+        return 0
+    return int(
+        st.selectbox(
+            "Training step",
+            [0, *reversed(there)],
+            format_func=lambda step: f"{step:,}" if step else f"{end_of(run):,} (the end)",
+            key=f"{key}_step_{run.name}",
+            persist_state="session",
+            help="Which snapshot of the run's average",
+        )
+    )
 
 
 def _losses(run: Artifact) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.parts import cards, charts, forms, jobs, words
+from app.parts import cards, charts, forms, jobs, over_steps, words
 from app.parts.empty import empty
 from d2c.artifacts import Artifact
 from d2c.evaluate import EvaluateConfig
@@ -27,7 +27,8 @@ Command = tuple[list[str], str]
 
 def judge_form(run: Artifact) -> Command | None:
     """How a run is judged; the command and its title, or None when it cannot be given."""
-    config = forms.config_form(EvaluateConfig, key="evaluate", columns=2)
+    start = {"step": over_steps.step_box(run, key="evaluate")}
+    config = forms.config_form(EvaluateConfig, key="evaluate", start=start, hide=("step",), columns=2)
     if config is None:
         return None
     argv, title = forms.words_of("evaluate", f"runs/{run.name}", config), f"Judge {run.name}"

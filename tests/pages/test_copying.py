@@ -151,6 +151,8 @@ def test_snapshots_are_drawn_over_steps_and_the_rest_is_judged_at_a_press(
     charts = [json.loads(c.proto.spec) for c in test.get("plotly_chart")]
     assert [t["name"] for t in charts[2]["data"]] == ["Held-out images", "Training images"]
     assert charts[3]["data"][0]["name"] == "C_T"
+    test.selectbox(key="evaluate_step_small").select(10).run()
+    assert "--step=10" in "".join(c.value for c in test.code)
     test.button(key="judge_steps").click().run()
     assert [job.argv for job in reversed(jobs.jobs(run.workspace))] == [
         ("evaluate", "runs/small", f"--step={step}") for step in (10, 30)

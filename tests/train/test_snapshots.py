@@ -170,3 +170,9 @@ def test_a_snapshot_is_sampled_and_a_step_that_is_not_there_is_refused(shop, tin
     bare = train(data, **tiny)
     with pytest.raises(UsageError, match="no snapshots \\(train with --snapshots\\)"):
         d2c.sample(bare, step=4, **common)
+
+
+def test_a_reg_model_keeps_snapshots_and_measures_nothing(made, tiny):
+    """Held-out images have no class tokens, which such a model denoises too."""
+    run = train(made(), reg=0.03, snapshots=2, **{**tiny, "steps": 2})
+    assert (steps_of(run), table_of(run), best_snapshot(run)) == ([1, 2], {}, 0)
