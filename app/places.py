@@ -72,7 +72,7 @@ PLACES = {
             "Judge",
             "balance",
             "How good are the images, are they copies, and what did they cost?",
-            ("method#Judge",),
+            ("method#Judge", "judging"),
         ),
         Place("jobs", "Jobs", "checklist", "Everything that is computed in the background.", ("jobs",)),
     )

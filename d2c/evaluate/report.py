@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,79 +11,49 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from d2c.artifacts import Artifact, Build
-from d2c.data.store import labels_of
 from d2c.device import pick
-from d2c.evaluate.classifier import FEATURES, read
-from d2c.evaluate.copying.judge import facts_of, judge_copying, nearest_of
-from d2c.evaluate.fitting import open_classifier
-from d2c.evaluate.images import Pictures, real_images, sample_images
-from d2c.evaluate.metrics import frechet_distance, kid, moments
+from d2c.errors import D2CError
+from d2c.evaluate.classifier import FEATURES
+from d2c.evaluate.copying.judge import facts_of as facts_of_copying
+from d2c.evaluate.copying.judge import judge_copying, nearest_of
+from d2c.evaluate.extractors import extractors_of
+from d2c.evaluate.groups import Drawn, Group, Subjects, draw_like, draw_rows, read_groups, seen_in_training, without
+from d2c.evaluate.measuring import Entry, Label, Measure, reference_of, said_of_intervals
+from d2c.evaluate.metrics import frechet_of_features
 from d2c.evaluate.warn import warnings_of
-from d2c.select.made import ids_in_dataset
 
 if TYPE_CHECKING:
     from d2c.evaluate.verb import EvaluateConfig
 
+__all__ = ["Group", "Subjects", "draw_like", "seen_in_training", "write_report"]
+
 NAME = "classifier"
-SUBSETS, SUBSET = 50, 1000  # of KID
-CONTROL = 10_000  # held-out images at most whose nearest training image is looked for
-
-
-@dataclasses.dataclass(frozen=True)
-class Subjects:
-    """What a report is about. `trained_on` is the condensed set, or the data set itself."""
-
-    run: Artifact
-    samples: Artifact
-    judge: Artifact
-    dataset: Artifact
-    trained_on: Artifact
-
-
-@dataclasses.dataclass(frozen=True)
-class Group:
-    """Images [n, C, s, s] with labels [n], features [n, 128] and the class that the judge reads in each [n]."""
-
-    images: Pictures
-    labels: NDArray[np.int64]
-    features: NDArray[np.float32]
-    read_as: NDArray[np.int64]
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: NDArray[Any]) -> Group:
-        """The same of some rows (indices or a mask)."""
-        return Group(self.images[rows], self.labels[rows], self.features[rows], self.read_as[rows])
 
 
 def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> None:
     """Fill the folder of a report; see `d2c.evaluate.evaluate` for what is in it."""
     table = subjects.samples.table("samples.parquet")
-    samples, real, train, in_train = _groups(build, subjects, table, config)
-    build.progress.stage("distances", 3, "row")
-    draw = np.random.default_rng(config.seed)
-    held_out = draw_like(samples.labels, np.where(in_train, -1, real.labels), draw, most=_halves(real.labels))
-    copies = draw_like(samples.labels, train.labels, draw, again=True)
-    rows = []
-    for name, group, reference in (
-        ("samples", samples, real),
-        ("held_out", real.take(held_out), real.take(_without(len(real), held_out))),
-        ("copies", train.take(copies), real),
-    ):
-        rows.append({"row": name, **row_of(group, reference, config.seed)})
-        build.progress.advance()
-    control = real.take(_some(np.flatnonzero(~in_train), draw))
+    drawn = draw_rows(subjects, table, config.seed)
+    samples, real, control, train = read_groups(build, subjects, table, drawn, config)
+    metrics = of_classifier(build, samples, real, train, drawn, config)
+    extractors = [_extractor(subjects.judge)]
+    metrics += _further(build, subjects, table, drawn, config, extractors)
     copying = judge_copying(build, subjects, samples, control, train, config)
     names = [str(n) for n in subjects.dataset.json("classes.json")]
     pairs = pd.read_parquet(build.folder / "nearest.parquet")
-    per_class(samples, pairs, names).to_parquet(build.folder / "per_class.parquet", index=False)
+    by_class = per_class(samples, pairs, names).merge(distances_by_class(samples, real, drawn), on="label")
+    by_class.to_parquet(build.folder / "per_class.parquet", index=False)
+    rows = [row_of(name, metrics) for name in ("samples", "held_out", "copies")]
     report = {
-        "extractor": _extractor(subjects.judge),
-        "reference": {"dataset": subjects.dataset.name, "images": len(real), "splits": "all"},
+        "extractor": extractors[0],
+        "extractors": extractors,
+        "reference": {"dataset": subjects.dataset.name, "images": len(real), "splits": "all"}
+        | ({"file": config.reference} if config.reference else {}),
         "training": {"artifact": f"{subjects.trained_on.kind}/{subjects.trained_on.name}", "images": len(train)},
         "samples": _drawn(subjects),
         "rows": rows,
+        "metrics": metrics,
+        "intervals": said_of_intervals(config.intervals),
         "nearest": nearest_of(copying),
         "copying": copying,
         "step": copying["step"],
@@ -99,97 +69,112 @@ def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> No
         kid=by_row["samples"]["kid"],
         fd_held_out=by_row["held_out"]["fd"],
         fd_copies=by_row["copies"]["fd"],
-        **facts_of(copying),
         warnings=report["warnings"],
+        **facts_of(metrics),
+        **facts_of_copying(copying),
     )
 
 
-def _groups(
-    build: Build, subjects: Subjects, table: pd.DataFrame, config: EvaluateConfig
-) -> tuple[Group, Group, Group, NDArray[np.bool_]]:
-    """Samples, all real images, training images; and which real images were trained on."""
-    device = pick(config.device)
-    build.used(device, int(device.type == "cuda"))
-    facts, whole = subjects.judge.facts, subjects.trained_on.kind == "datasets"
-    size, channels, side = facts["image_size"], facts["channels"], facts["side"]
-    ids, labels = labels_of(subjects.dataset)
-    train_ids, train_labels = labels_of(subjects.trained_on)
-    build.progress.stage("read images", len(ids) + (0 if whole else len(train_ids)))
-    drawn = sample_images(subjects.samples, table, channels, side)
-    real = real_images(subjects.dataset, ids, size, channels, side, build.progress)
-    model = open_classifier(subjects.judge, device)
-
-    def group(images: Pictures, of: NDArray[np.int64]) -> Group:
-        return Group(images, of, *read(model, images, device=device, each=build.progress.advance))
-
-    own = real if whole else real_images(subjects.trained_on, train_ids, size, channels, side, build.progress)
-    build.progress.stage("features", len(drawn) + len(real) + (0 if whole else len(own)))
-    every = group(real, labels)
-    train = every if whole else group(own, train_labels)
-    return (
-        group(drawn, table["label"].to_numpy(np.int64)),
-        every,
-        train,
-        np.isin(ids, seen_in_training(subjects.trained_on)),
-    )
+def of_classifier(
+    build: Build, samples: Group, real: Group, train: Group, drawn: Drawn, config: EvaluateConfig
+) -> list[Entry]:
+    """The numbers on our own classifier's features. Held-out images are compared with the other real ones."""
+    build.progress.stage("distances", 3, "row")
+    measure = Measure(Label(NAME), config.intervals, config.seed, pick(config.device))
+    every = reference_of(real.features)
+    others = reference_of(real.features[without(len(real), drawn.held_out)])
+    told = []
+    for name, group, reference in (
+        ("samples", samples, every),
+        ("held_out", real.take(drawn.held_out), others),
+        ("copies", train.take(drawn.copies), every),
+    ):
+        told.append(measure.accuracy(name, group.read_as == group.labels))
+        told += measure.of(name, {"features": group.features}, reference)
+        build.progress.advance()
+    return told
 
 
-def seen_in_training(trained_on: Artifact) -> NDArray[np.int64]:
-    """The data set's images that were trained on, or, where a strategy made the images, of which a part was."""
-    return labels_of(trained_on)[0] if trained_on.kind == "datasets" else ids_in_dataset(trained_on)
+def _further(
+    build: Build,
+    subjects: Subjects,
+    table: pd.DataFrame,
+    drawn: Drawn,
+    config: EvaluateConfig,
+    extractors: list[dict[str, Any]],
+) -> list[Entry]:
+    """The same on other networks' features; what they are is added to `extractors`."""
+    from d2c.evaluate.extracting import Work, measured_by
+    from d2c.evaluate.extractors.base import open_extractor
+
+    device, told = pick(config.device), []
+    work = Work(build, subjects, table, drawn, config)
+    for asked in extractors_of(config.extractors)[1:]:
+        extractor = open_extractor(asked, device)
+        label = Label(extractor.label, extractor.kind == "inception" and extractor.published)
+        told += measured_by(work, extractor, Measure(label, config.intervals, config.seed, device))
+        extractors.append({"name": extractor.label, "kind": extractor.kind, **extractor.about})
+    return told
 
 
-def draw_like(
-    wanted: NDArray[np.int64],
-    pool: NDArray[np.int64],
-    draw: np.random.Generator,
-    *,
-    again: bool = False,
-    most: dict[int, int] | None = None,
-) -> NDArray[np.int64]:
-    """Rows of a pool of labels, as many of each class as `wanted` has: with replacement, or while they last.
-
-    `most` is a limit by class. A class that the pool has not is left out.
-    """
-    rows = []
-    for label, n in zip(*np.unique(wanted, return_counts=True), strict=True):
-        of = np.flatnonzero(pool == label)
-        limit = n if most is None else min(n, most.get(int(label), 0))
-        if len(of):
-            rows.append(draw.choice(of, n) if again else draw.permutation(of)[:limit])
-    return np.concatenate(rows) if rows else np.zeros(0, np.int64)
-
-
-def _halves(labels: NDArray[np.int64]) -> dict[int, int]:
-    """Half of each class: what the held-out row may take, so that a reference is left to compare it with."""
-    return {int(label): int(n) // 2 for label, n in zip(*np.unique(labels, return_counts=True), strict=True)}
-
-
-def _without(n: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    kept = np.ones(n, bool)
-    kept[rows] = False
-    return kept
-
-
-def _some(rows: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.int64]:
-    return np.sort(draw.permutation(rows)[:CONTROL])
-
-
-def row_of(group: Group, reference: Group, seed: int) -> dict[str, Any]:
-    """FD, KID (mean and spread over subsets) and accuracy of a group; None where fewer than two images are.
+def row_of(name: str, metrics: list[Entry]) -> dict[str, Any]:
+    """FD, KID (mean and spread over subsets) and accuracy of a group; None where there are too few images.
 
     KID is unbiased for independent images; groups balanced over classes vary less, so that real ones come out
     below zero.
     """
-    if min(len(group), len(reference)) < 2:
-        return {"images": len(group), "fd": None, "kid": None, "kid_spread": None, "accuracy": _accuracy(group)}
-    distance, spread = kid(group.features, reference.features, subsets=SUBSETS, size=SUBSET, seed=seed)
-    fd = frechet_distance(*moments(group.features), *moments(reference.features))
-    return {"images": len(group), "fd": fd, "kid": distance, "kid_spread": spread, "accuracy": _accuracy(group)}
+    of = {e["metric"]: e for e in metrics if e["of"] == name and e["extractor"] == NAME}
+    return {
+        "row": name,
+        "images": of["fd"]["images"],
+        "fd": of["fd"]["value"],
+        "kid": of["kid"]["value"],
+        "kid_spread": of["kid"].get("spread"),
+        "accuracy": of["accuracy"]["value"],
+    }
 
 
-def _accuracy(group: Group) -> float | None:
-    return float((group.read_as == group.labels).mean()) if len(group) else None
+def facts_of(metrics: list[Entry]) -> dict[str, float | None]:
+    """The samples' numbers as facts: by metric those of the classifier, by their whole name those of others."""
+    told = {}
+    for entry in metrics:
+        if entry["of"] != "samples":
+            continue
+        if entry["extractor"] != NAME:
+            told[re.sub(r"[^a-z0-9]+", "_", entry["name"].lower()).strip("_")] = entry["value"]
+        if entry["metric"] not in ("accuracy", "fd", "kid", *told) and (
+            entry["extractor"] == NAME or entry["metric"] == "is"
+        ):
+            told[entry["metric"]] = entry["value"]
+    return told
+
+
+def distances_by_class(samples: Group, real: Group, drawn: Drawn) -> pd.DataFrame:
+    """FD-classifier of each class that is in the data set, and of as many of its held-out images: its floor.
+
+    A class has few images, so both are biased upwards: one is read beside the other. None below two images.
+    """
+    rows = []
+    rest = without(len(real), drawn.held_out)
+    for label in range(int(max(real.labels.max(), samples.labels.max())) + 1):
+        mine, of = samples.features[samples.labels == label], real.labels == label
+        held_out = drawn.held_out[of[drawn.held_out]]
+        rows.append(
+            {
+                "label": label,
+                "fd": _distance(mine, real.features[of]),
+                "fd_held_out": _distance(real.features[held_out], real.features[of & rest]),
+                "held_out": len(held_out),
+            }
+        )
+    return pd.DataFrame(rows).astype({"label": np.int32, "fd": np.float64, "fd_held_out": np.float64})
+
+
+def _distance(x: NDArray[np.float32], y: NDArray[np.float32]) -> float | None:
+    try:
+        return frechet_of_features(x, y)
+    except D2CError:  # too few
+        return None
 
 
 def per_class(samples: Group, pairs: pd.DataFrame, names: list[str]) -> pd.DataFrame:
@@ -207,7 +192,7 @@ def per_class(samples: Group, pairs: pd.DataFrame, names: list[str]) -> pd.DataF
     found[["samples", "hit"]] = found[["samples", "hit"]].fillna(0).astype(np.int64)
     found.insert(0, "class", names)
     found.insert(0, "label", np.arange(len(names), dtype=np.int32))
-    return found
+    return found.reset_index(drop=True)
 
 
 def _extractor(judge: Artifact) -> dict[str, Any]:

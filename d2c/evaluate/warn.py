@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENOUGH = 1000  # samples below which FD says more about their number than about the model
+PROTOCOL = (10_000, 50_000)  # samples that published FIDs are of
 POOR = 0.8  # accuracy on held-out images below which the judge is no judge
 
 
@@ -26,6 +27,7 @@ def warnings_of(report: Mapping[str, Any], names: Sequence[str], per_class: NDAr
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         said.append(f"no samples of {', '.join(absent[:5])}{more}: nothing is said about them")
     said += _of_judge(report["extractor"]["held_out_accuracy"])
+    said += _of_inception(report, count)
     said += _of_copying(report, rows)
     return said
 
@@ -39,6 +41,18 @@ def _of_judge(accuracy: float | None) -> list[str]:
             "its accuracy and its distances mean little here"
         ]
     return []
+
+
+def _of_inception(report: Mapping[str, Any], count: int) -> list[str]:
+    said = []
+    for of in report.get("extractors", []):
+        if of.get("kind") != "inception":
+            continue
+        if of["name"] != "Inception":
+            said.append(f"{of['name']} has other weights than the published Inception: its numbers are no FID")
+        elif count not in PROTOCOL:
+            said.append(f"FID is of {count:,} samples: published numbers are of 50,000 or 10,000, and lower for it")
+    return said
 
 
 def _of_copying(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:

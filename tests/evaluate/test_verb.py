@@ -13,7 +13,7 @@ from d2c.evaluate import evaluate
 
 
 def judged(run, **options):
-    return evaluate(run, quiet=True, device="cpu", **{"count": 30, **options})
+    return evaluate(run, quiet=True, device="cpu", **{"count": 30, "intervals": 3, **options})
 
 
 def fresh(label, i):
@@ -51,6 +51,17 @@ def test_a_report_holds_every_number_with_what_it_was_measured_on(dataset, conde
     assert report["rows"][0]["accuracy"] == 1.0
     assert all(math.isfinite(n) for n in numbers(report))
     assert "FID" not in json.dumps(report)
+    by = {(e["of"], e["metric"]): e for e in report["metrics"]}
+    for row in report["rows"]:
+        assert by[row["row"], "fd"]["value"] == row["fd"]
+        assert by[row["row"], "precision"]["value"] is not None  # the controls carry every number too
+        assert by[row["row"], "vendi"]["low"] <= by[row["row"], "vendi"]["value"] <= by[row["row"], "vendi"]["high"]
+    assert len(by) == 3 * 8
+    assert "3 bootstrap repeats" in report["intervals"]
+    assert {made.facts[m] for m in ("precision", "coverage")} <= {e["value"] for e in report["metrics"]}
+    classes = made.table("per_class.parquet")
+    assert (classes["fd_held_out"] > 0).all()
+    assert classes["held_out"].sum() == 18
     assert made.facts["fd_name"] == "FD-classifier"
     assert made.facts["fd"] == report["rows"][0]["fd"]
     assert made.facts["fd_copies"] == report["rows"][2]["fd"]

@@ -37,3 +37,16 @@ def test_each_warning_comes_from_its_own_cause_alone():
 
 def test_values_that_are_not_there_are_no_cause():
     assert said(fd=None, copies=None) == []
+
+
+def of_inception(name, count):
+    told = {**report(count=count), "extractors": [{"name": "classifier"}, {"name": name, "kind": "inception"}]}
+    return warnings_of(told, ["cat", "dog"], np.array([5, 5]))
+
+
+def test_what_is_no_published_fid_is_said():
+    assert of_inception("Inception", 10_000) == of_inception("Inception", 50_000) == []
+    (line,) = of_inception("Inception", 2000)
+    assert "FID is of 2,000 samples" in line
+    (line,) = of_inception("inception-ab12cd34", 10_000)
+    assert "its numbers are no FID" in line

@@ -43,8 +43,67 @@ def test_a_report_stands_beside_what_real_images_get(page: Page, report: Artifac
     assert [c.strip() for c in mine] == ["4", "50.0 %", "41.3", "0.010 ± 0.002"]
     assert [c.strip() for c in floor][1:3] == ["100.0 %", "3.50"]
     assert copies[3].strip() == "–"
-    assert "not FID" in test.info[0].value
+    assert "is not FID" in test.info[0].value
     assert "FD is biased upwards" in test.warning[0].value
+
+
+def measured(report: Artifact) -> None:
+    """Put into a report what is measured today: two numbers, of three rows, on two extractors."""
+    said = report.json("report.json")
+    values = {"samples": (0.5, 41.27), "held_out": (1.0, 3.5), "copies": (0.9, None)}
+    said["metrics"] = [
+        {
+            "metric": metric,
+            "name": f"{metric.upper()}-10K"
+            if of == "samples" and extractor == "Inception"
+            else f"{metric}-{extractor}",
+            "of": of,
+            "value": value,
+            "low": None if value is None else value - 0.05,
+            "high": None if value is None else value + 0.05,
+            "images": 4 if of == "samples" else 3,
+            "extractor": extractor,
+            "better": better,
+            "note": "",
+        }
+        for extractor in ("classifier", "Inception")
+        for of, both in values.items()
+        for metric, value, better in (("precision", both[0], "high"), ("fd", both[1], "low"))
+    ]
+    said["extractors"] = [{"name": "classifier", "what": "a small CNN"}, {"name": "Inception", "what": "pool_3"}]
+    said["intervals"] = "95 %, 100 bootstrap repeats"
+    (report.path / "report.json").write_text(json.dumps(said))
+
+
+def test_every_number_stands_with_its_interval_and_the_better_way_beside_the_two_controls(
+    page: Page, report: Artifact
+) -> None:
+    measured(report)
+    test = page("judge")
+    shown = [json.loads(c.proto.json) for c in test.get("bidi_component") if c.proto.component_name == "d2c_numbers"]
+    own, inception = shown
+    assert own["heads"] == [["These samples", "4 images"], ["Real images", "3 images"], ["Copy machine", "3 images"]]
+    precision, fd = own["rows"]
+    assert (precision["better"], fd["better"], fd["name"]) == ("high", "low", "fd\u2011classifier")
+    assert [(c["text"], c["below"]) for c in precision["cells"]] == [
+        ("50.0 %", "45.0 to 55.0 %"),
+        ("100.0 %", "95.0 to 105.0 %"),
+        ("90.0 %", "85.0 to 95.0 %"),
+    ]
+    assert precision["cells"][0]["at"] == [0.45, 0.5, 0.55]
+    assert (fd["cells"][2]["text"], fd["cells"][2]["at"]) == ("–", None)
+    # Another number of images is another number than the row's name says: told so, and on no common line.
+    assert inception["rows"][1]["name"] == "FD\u201110K"
+    assert inception["rows"][1]["cells"][1] == {"text": "3.50", "below": "of 3 images; 3.45 to 3.55", "at": None}
+    assert any("100 bootstrap repeats" in c.value for c in test.caption)
+
+
+def test_distances_by_class_stand_beside_those_of_real_images(page: Page, report: Artifact) -> None:
+    table = report.table("per_class.parquet").assign(fd=[5.0, 2.0], fd_held_out=[1.5, None])
+    table.to_parquet(report.path / "per_class.parquet", index=False)
+    (chart,) = (json.loads(c.proto.spec) for c in page("judge", by_class="FD-classifier").get("plotly_chart"))
+    assert [d["name"] for d in chart["data"]] == ["These samples", "Real held-out images"]
+    assert chart["layout"]["yaxis"]["title"]["text"].startswith("FD-classifier")
 
 
 def test_accuracy_by_class_is_drawn(page: Page, report: Artifact) -> None:

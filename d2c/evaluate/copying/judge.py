@@ -24,7 +24,7 @@ from d2c.evaluate.pairs import pairs_sheet
 from d2c.train.snapshots import end_of, weights_of
 
 if TYPE_CHECKING:
-    from d2c.evaluate.report import Group, Subjects
+    from d2c.evaluate.groups import Group, Subjects
     from d2c.evaluate.verb import EvaluateConfig
 
 PAIRS = 32  # on grid.webp

@@ -17,18 +17,22 @@ def draws(n: int, repeats: int, seed: int) -> Iterator[NDArray[np.int64]]:
         yield np.random.default_rng((seed, 1, i)).integers(0, n, n)
 
 
-def around(value: float, resampled: ArrayLike, least: float = -np.inf, most: float = np.inf) -> Interval:
+def around(value: float, resampled: ArrayLike, least: float = -np.inf, most: float = np.inf) -> Interval | None:
     """The interval about a value: the quantiles of its resampled values, moved so that their mean is the value.
 
     Rows drawn twice make distances larger and diversity smaller than they are; the move takes that out, and leaves how
     far the number swings at this number of images. (Efron & Tibshirani 1993, ch. 10 and 13.) Kept in least … most.
+    Draws that say nothing (nan: of one image alone) are left out; None where nothing is left.
     """
     found = np.asarray(resampled, np.float64)
+    found = found[np.isfinite(found)]
+    if not len(found):
+        return None
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - found.mean() + value
     return float(np.clip(low, least, most)), float(np.clip(high, least, most))
 
 
-def of_mean(values: ArrayLike, repeats: int, seed: int, most: float = np.inf) -> Interval:
+def of_mean(values: ArrayLike, repeats: int, seed: int, most: float = np.inf) -> Interval | None:
     """The interval of the mean of values [n] ≥ 0 by the bootstrap."""
     rows = np.asarray(values, np.float64)
     return around(float(rows.mean()), [rows[d].mean() for d in draws(len(rows), repeats, seed)], 0.0, most)

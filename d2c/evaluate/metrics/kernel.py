@@ -58,7 +58,8 @@ def resampled(
     """`mmd2` [R] of drawn rows (R times [M]) of x [M, D] to all of y [N, D], by counts and never by copies.
 
     A pair of one row with itself is left out, as `mmd2` leaves out the diagonal, so that rows drawn twice do not
-    count as alike. One pass over the kernel serves all draws. y's own term is the same in all and left out.
+    count as alike; nan for a draw of one row alone. One pass over the kernel serves all draws. y's own term is
+    the same in all and left out.
     """
     import torch
 
@@ -74,5 +75,5 @@ def resampled(
     own = (a.square().sum(1) / a.shape[1] + 1) ** 3
     same = counts.square()
     total = counts.sum(0)
-    pairs = (within - own @ same) / (total.square() - same.sum(0))
+    pairs = (within - own @ same) / (total.square() - same.sum(0))  # nan where one row was drawn every time
     return np.asarray((pairs - 2 * (across @ counts) / total).cpu())

@@ -81,7 +81,7 @@ def density_coverage(
     reach = radii(b, k)
     held, nearest = [], torch.full((len(b),), torch.inf, dtype=torch.float64, device=b.device)
     for _, d2 in blocks(a, b):
-        held.append((d2 < reach).sum(1) / k)
+        held.append((d2 < reach).sum(1).double() / k)
         nearest = torch.minimum(nearest, d2.amin(0))
     return Inside(_numbers(torch.cat(held)), _numbers(nearest < reach))
 
