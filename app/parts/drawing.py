@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.parts import cards, forms, jobs, runs, words
+from app.parts import cards, forms, jobs, over_steps, runs, words
 from app.parts.downloads import downloads
 from app.parts.empty import empty
 from app.parts.gallery import Tile, gallery
@@ -37,7 +37,10 @@ def draw_form(run: Artifact) -> Command | None:
         help="Type a part of a name to find it",
     )
     others = [other.name for other in runs.generators() if other.name != run.name]
-    config = forms.config_form(SampleConfig, key="sample", columns=2, hide=("classes", "guide", *unread))
+    start = {"step": over_steps.step_box(run, key="sample")}
+    config = forms.config_form(
+        SampleConfig, key="sample", columns=2, start=start, hide=("classes", "guide", "step", *unread)
+    )
     guide = NO_CLASS
     if others:
         guide = st.selectbox(

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from app import state
-from app.parts import cards, charts, forms, jobs, words
+from app.parts import cards, forms, jobs, over_steps, words
 from app.parts import quality as quality_of
 from app.parts.empty import empty
-from app.parts.nearest import Pair, nearest_pairs
 from app.parts.quality import ROWS, share, three
-from app.places import picture, thumb
 from d2c.artifacts import Artifact
-from d2c.errors import D2CError
 from d2c.evaluate import EvaluateConfig
-from d2c.select.made import holder_of
 
-SPACES = {"pixels": "By pixels", "features": "By features"}
-SHOWN = 24  # nearest pairs
 _NOT_FID = (
     "**FD-classifier is not FID.** What ends in ‑classifier is measured on features of the classifier trained here, "
     "not on Inception's: compare it between runs on this data set, never with published numbers."
@@ -31,7 +24,8 @@ Command = tuple[list[str], str]
 
 def judge_form(run: Artifact) -> Command | None:
     """How a run is judged; the command and its title, or None when it cannot be given."""
-    config = forms.config_form(EvaluateConfig, key="evaluate", columns=2)
+    start = {"step": over_steps.step_box(run, key="evaluate")}
+    config = forms.config_form(EvaluateConfig, key="evaluate", start=start, hide=("step",), columns=2)
     if config is None:
         return None
     argv, title = forms.words_of("evaluate", f"runs/{run.name}", config), f"Judge {run.name}"
@@ -103,84 +97,6 @@ def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
         cells = [label, words.count(row["images"]), share(row["accuracy"]), three(row["fd"]), kid]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def nearness(report: Artifact, run: Artifact) -> None:
-    """How near the samples lie to training images, and the closest pairs."""
-    near = state.json(report, "report.json")["nearest"]
-    st.subheader("Does it copy?", anchor=False)
-    space = st.segmented_control(
-        "Distance",
-        list(SPACES),
-        default="pixels",
-        required=True,
-        format_func=SPACES.__getitem__,
-        key="near",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-    found, unit = near[space], "0 is the same image, 1 is black against white" if space == "pixels" else "Euclidean"
-    left, right = st.columns([1, 1.9], gap="large")
-    column = f"distance_{space}"
-    with left:
-        st.markdown(_closeness(found, near))
-        distances = state.table(report, "nearest.parquet")[column].to_numpy()
-        counts, edges = np.histogram(distances, bins=24, range=(0, float(distances.max()) * 1.05 or 1.0))
-        figure = charts.histogram(edges, counts, x="Distance to the nearest training image", height=230)
-        if found["held_out_median"] is not None:
-            note = {"annotation_text": "real images", "annotation_position": "top left"}
-            figure.add_vline(
-                x=found["held_out_median"], line={"dash": "dot", "width": 1.5, "color": charts.CONTRAST}, **note
-            )
-        charts.show(
-            figure, key="report_near", alt=f"Distances of {len(distances):,} samples, median {found['median']:.3g}"
-        )
-        st.caption(f"{'Root mean square difference of pixels' if space == 'pixels' else 'On the features'}: {unit}.")
-    with right:
-        st.caption("The closest pairs: sample left, training image right, and their distance.")
-        pairs = _pairs(report, run, column)
-        if pairs:
-            nearest_pairs(pairs, key="pairs", label="Samples beside their nearest training images")
-        else:
-            st.image(str(report.path / "grid.webp"), alt="Samples beside their nearest training images")
-
-
-def _closeness(found: Mapping[str, Any], near: Mapping[str, Any]) -> str:
-    """How near the training images lie, beside real images that were not trained on."""
-    hit = f"{words.count(found['hit'])} of {words.many(near['training_images'], 'training image')}"
-    reached = f"{hit} are nearest to some sample."
-    if found["ratio"] is None:
-        return f"The median distance of a sample to its nearest training image is {three(found['median'])}. {reached}"
-    return (
-        f"The samples lie **{found['ratio']:.2f} times as far** from their nearest training image as real held-out "
-        f"images do (median {three(found['median'])} beside {three(found['held_out_median'])}). "
-        f"Near 0 is a copy machine, near 1 a good model. {reached}"
-    )
-
-
-def _pairs(report: Artifact, run: Artifact, column: str) -> Sequence[Pair]:
-    """The closest pairs; none when what they show is not in the workspace."""
-
-    def make() -> list[Pair]:
-        table = report.table("nearest.parquet").nsmallest(SHOWN, column)
-        files = report.parent("samples").table("samples.parquet").set_index("index")["file"]
-        samples, dataset = report.parent("samples"), holder_of(run)
-        names, other = state.classes(run), "sample_id" if column == "distance_pixels" else "sample_id_features"
-        return [
-            Pair(
-                picture(samples, files[row["index"]]),
-                thumb(dataset, int(row[other])),
-                three(row[column]),
-                f"Sample {row['index']:.0f}, {names[int(row['label'])]}, and training image {row[other]:.0f}",
-            )
-            for row in table.to_dict("records")
-        ]
-
-    try:
-        pairs: Sequence[Pair] = state.derived(report, f"pairs {column}", make)
-    except D2CError:
-        return []
-    return pairs
 
 
 def _small_print(said: Mapping[str, Any]) -> None:

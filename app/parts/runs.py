@@ -27,6 +27,7 @@ LABELS = {
     "diffusion": "Diffusion loss",
     "alignment": "Alignment loss",
     "held_out": "Held-out loss",
+    "seen": "Loss on training images",
     "grad_norm": "Gradient norm",
     "lr": "Learning rate",
     "images_per_second": "Images per second",

@@ -23,7 +23,7 @@ _TITLES = {
     "Data": ("flip", "drop"),
     "Objective": ("alignment", "align_depth"),
     "Optimiser": ("warmup", "schedule", "beta2", "weight_decay", "clip", "rollback"),
-    "Average": ("ema", "ema_form", "ema_width", "keep_best"),
+    "Average": ("ema", "ema_form", "ema_width", "keep_best", "snapshots"),
     "Hardware": ("micro_batch", "checkpointing", "graph", "compile", "precision"),
     "Books": ("log_every", "checkpoint_every", "keep_state", "keep", "trackers", "continue_from"),
 }

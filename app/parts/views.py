@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 
+from app.parts import copying as copies
 from app.parts import reports
 from app.parts.reports import Command
 from d2c.artifacts import Artifact
@@ -26,10 +27,7 @@ def views() -> dict[str, View]:
 def copying(run: Artifact, command: Command | None) -> None:
     """Does the run show its training images again?"""
     if (report := reports.judged(run, command)) is not None:
-        if _there("copying"):
-            importlib.import_module("app.parts.copying").panel(report)
-        else:
-            reports.nearness(report, run)
+        copies.panel(report)
 
 
 def cost(run: Artifact, _: Command | None) -> None:

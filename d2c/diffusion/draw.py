@@ -121,7 +121,7 @@ def _long(job: Job, model: DiT) -> bool:
 
 def facts_of(job: Job) -> dict[str, Any]:
     """Everything about how samples are drawn that moves a FID, as plain values."""
-    model, config = read_header(job.checkpoint)[0], job.config
+    (model, said), config = read_header(job.checkpoint), job.config
     own: dict[str, tuple[str, ...]] = {
         "ddim": ("eta",),
         "sde": ("diffusion", "diffusion_norm", "last_step", "last_step_size"),
@@ -144,5 +144,6 @@ def facts_of(job: Job) -> dict[str, Any]:
         "precision": config.precision,
         "latents": "fp32",
         "decoder": "fp32",
+        "step": said.get("steps"),
         "format": config.format,
     }

@@ -14,6 +14,7 @@ from d2c.diffusion.config import DIFFUSIONS, LAST_STEPS, SOLVERS, read_header
 from d2c.errors import D2CError, UsageError
 from d2c.partial import room
 from d2c.team import Team, gather
+from d2c.train.snapshots import settled, weights_of
 
 if TYPE_CHECKING:
     from d2c.diffusion.draw import Job
@@ -68,6 +69,9 @@ class SampleConfig:
         choices=FORMATS,
         advanced=True,
     )
+    step: int = option(
+        0, "Training step of the snapshot to draw with (0: the run's end)", minimum=0, advanced=True, late=True
+    )
     batch_size: int = option(
         64, "Images at once, halved where they do not fit", unit="images", minimum=1, identity=False, advanced=True
     )
@@ -100,14 +104,15 @@ def sample(
     string); `grid.webp` (a row for each class). Facts: everything that moves a FID: count, classes, labels, guidance,
     guidance_interval, guide, solver and what it alone reads, steps, nfe (network evaluations of one image; guidance
     doubles each it works on), seed, noise, uint8 (the rule from float to byte), model, path, autoencoder, precision,
-    latents, decoder; and image_size, channels, format, grid, network, devices, images_per_second.
+    latents, decoder, step (of the weights); and image_size, channels, format, grid, network, devices,
+    images_per_second.
 
     Started by torchrun or `accelerate launch`, each process draws its share on its own GPU; the images are those of one
     process. An interrupted call goes on after the images that are there. Images of another count or format that are
     in the workspace already are taken over, not drawn again, unless `force` is given.
 
-    Raises D2CError when the run is no diffusion model, UsageError for a class that it does not have or for options
-    that do not go together.
+    Raises D2CError when the run is no diffusion model, UsageError for a class or a snapshot that it does not have or
+    for options that do not go together.
     """
     if isinstance(parent, Artifact) and workspace is None:
         workspace = parent.workspace
@@ -116,6 +121,7 @@ def sample(
     config = configure(SampleConfig, config, options)
     if run.facts.get("task", "generate") != "generate" or not (run.path / "ema.safetensors").is_file():
         raise D2CError(f"runs/{run.name} is no diffusion model, so nothing can be sampled: choose a run of d2c train")
+    config = dataclasses.replace(config, step=settled(run, config.step))
     _check(config, run)
     guide = _guide(config.guide, run, ws)
     names = [str(n) for n in run.json("classes.json")]
@@ -191,7 +197,7 @@ def _job(run: Artifact, guide: Path | None, config: SampleConfig, labels: Sequen
 
     device = pick(team.device(config.device))
     resolved = dataclasses.replace(config, precision=precision(config.precision, device))
-    return Job(run.path / "ema.safetensors", guide, resolved, labels, device)
+    return Job(weights_of(run, config.step), guide, resolved, labels, device)
 
 
 def _lead(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +14,12 @@ from d2c.artifacts import Artifact, Build
 from d2c.device import pick
 from d2c.errors import D2CError
 from d2c.evaluate.classifier import FEATURES
+from d2c.evaluate.copying.judge import facts_of as facts_of_copying
+from d2c.evaluate.copying.judge import judge_copying, nearest_of
 from d2c.evaluate.extractors import extractors_of
 from d2c.evaluate.groups import Drawn, Group, Subjects, draw_like, draw_rows, read_groups, seen_in_training, without
-from d2c.evaluate.images import Pictures
 from d2c.evaluate.measuring import Entry, Label, Measure, reference_of, said_of_intervals
 from d2c.evaluate.metrics import frechet_of_features
-from d2c.evaluate.nearest import Closeness, closeness, nearest
-from d2c.evaluate.pairs import pairs_sheet
 from d2c.evaluate.warn import warnings_of
 
 if TYPE_CHECKING:
@@ -31,7 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Group", "Subjects", "draw_like", "seen_in_training", "write_report"]
 
 NAME = "classifier"
-PAIRS = 32  # on grid.webp
 
 
 def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> None:
@@ -42,15 +38,11 @@ def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> No
     metrics = of_classifier(build, samples, real, train, drawn, config)
     extractors = [_extractor(subjects.judge)]
     metrics += _further(build, subjects, table, drawn, config, extractors)
-    near, found = _nearest(build, samples, control, train, config)
+    copying = judge_copying(build, subjects, samples, control, train, config)
     names = [str(n) for n in subjects.dataset.json("classes.json")]
-    pairs = _nearest_table(table, drawn.train_ids, near)
-    pairs.to_parquet(build.folder / "nearest.parquet", index=False)
+    pairs = pd.read_parquet(build.folder / "nearest.parquet")
     by_class = per_class(samples, pairs, names).merge(distances_by_class(samples, real, drawn), on="label")
     by_class.to_parquet(build.folder / "per_class.parquet", index=False)
-    order = np.argsort(near["pixels"][1], kind="stable")[:PAIRS]
-    sheet = pairs_sheet(samples.images[order], train.images[near["pixels"][0][order]])
-    sheet.save(build.folder / "grid.webp", "WEBP", lossless=True)
     rows = [row_of(name, metrics) for name in ("samples", "held_out", "copies")]
     report = {
         "extractor": extractors[0],
@@ -62,8 +54,9 @@ def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> No
         "rows": rows,
         "metrics": metrics,
         "intervals": said_of_intervals(config.intervals),
-        "nearest": {k: dataclasses.asdict(v) for k, v in found.items()}
-        | {"held_out_images": len(control), "training_images": len(train), "flips": config.flips},
+        "nearest": nearest_of(copying),
+        "copying": copying,
+        "step": copying["step"],
     }
     report["warnings"] = warnings_of(report, names, np.bincount(samples.labels, minlength=len(names)))
     (build.folder / "report.json").write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False))
@@ -76,9 +69,9 @@ def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> No
         kid=by_row["samples"]["kid"],
         fd_held_out=by_row["held_out"]["fd"],
         fd_copies=by_row["copies"]["fd"],
-        nearest_ratio=found["pixels"].ratio,
         warnings=report["warnings"],
         **facts_of(metrics),
+        **facts_of_copying(copying),
     )
 
 
@@ -182,49 +175,6 @@ def _distance(x: NDArray[np.float32], y: NDArray[np.float32]) -> float | None:
         return frechet_of_features(x, y)
     except D2CError:  # too few
         return None
-
-
-Found = tuple[NDArray[np.int64], NDArray[np.float32]]
-
-
-def _nearest(
-    build: Build, samples: Group, control: Group, train: Group, config: EvaluateConfig
-) -> tuple[dict[str, Found], dict[str, Closeness]]:
-    """The nearest training image of each sample in pixels and in features, and the comparison with the control."""
-    device = pick(config.device)
-    build.progress.stage("nearest training images", 2, "space")
-    pixels, features = {}, {}
-    for name, group in (("samples", samples), ("control", control), ("train", train)):
-        pixels[name], features[name] = flat(group.images), group.features
-    if config.flips:
-        pixels["train"] = np.concatenate([pixels["train"], flat(train.images[..., ::-1])])
-    near, said = {}, {}
-    for space, of in (("pixels", pixels), ("features", features)):
-        index, distance = nearest(of["samples"], of["train"], device)
-        usual = nearest(of["control"], of["train"], device)[1]
-        near[space] = (index % len(train), distance)
-        said[space] = closeness(distance, usual, near[space][0])
-        build.progress.advance()
-    return near, said
-
-
-def flat(images: Pictures) -> NDArray[np.float32]:
-    """Images as rows whose Euclidean distance is the root mean square difference of pixels in 0…1."""
-    rows = images.reshape(len(images), math.prod(images.shape[1:])).astype(np.float32)
-    return rows / np.float32(255 * np.sqrt(rows.shape[1]))
-
-
-def _nearest_table(table: pd.DataFrame, train_ids: NDArray[np.int64], near: dict[str, Found]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "index": table["index"].to_numpy(np.int64),
-            "label": table["label"].to_numpy(np.int32),
-            "sample_id": train_ids[near["pixels"][0]],
-            "distance_pixels": near["pixels"][1],
-            "sample_id_features": train_ids[near["features"][0]],
-            "distance_features": near["features"][1],
-        }
-    )
 
 
 def per_class(samples: Group, pairs: pd.DataFrame, names: list[str]) -> pd.DataFrame:

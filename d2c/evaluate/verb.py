@@ -13,6 +13,7 @@ from d2c.diffusion.sample import SampleConfig, sample
 from d2c.errors import D2CError
 from d2c.evaluate.extractors.names import extractors_of, files_of, ready
 from d2c.evaluate.judge import classifier
+from d2c.train.snapshots import settled
 
 _DRAWN = SampleConfig()  # what a report is made of unless asked otherwise is what `sample` draws
 
@@ -27,6 +28,9 @@ class EvaluateConfig:
         _DRAWN.steps, "Steps of the solver; heun asks the network twice in each", minimum=1, maximum=1000
     )
     solver: str = option(_DRAWN.solver, "How the noise is carried to images, as `d2c sample` does", choices=SOLVERS)
+    step: int = option(
+        0, "Training step of the snapshot to judge (0: the run's end)", minimum=0, advanced=True, late=True
+    )
     seed: int = option(0, "Seed of the samples and of every random choice here", minimum=0)
     flips: bool = option(False, "Look for mirror images of the training images too", advanced=True)
     batch_size: int = option(64, "Images at once", unit="images", minimum=1, identity=False, advanced=True)
@@ -97,6 +101,7 @@ def evaluate(
         raise D2CError(
             f"runs/{run.name} is no diffusion model, so there is nothing to judge: choose a run of d2c train"
         )
+    config = dataclasses.replace(config, step=settled(run, config.step))
     dataset, trained_on = sources_of(run)
     if run.json("classes.json") != dataset.json("classes.json"):
         raise D2CError(f"runs/{run.name} and datasets/{dataset.name} name other classes: train on this data set again")

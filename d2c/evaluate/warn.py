@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENOUGH = 1000  # samples below which FD says more about their number than about the model
-SUSPECT = 0.05  # share of samples nearer than the held-out images' 1st percentile; real images give 0.01
 PROTOCOL = (10_000, 50_000)  # samples that published FIDs are of
-NEAR = 0.5  # ratio of median distances to training images, samples to held-out; real images give 1
 POOR = 0.8  # accuracy on held-out images below which the judge is no judge
 
 
@@ -58,20 +56,13 @@ def _of_inception(report: Mapping[str, Any], count: int) -> list[str]:
 
 
 def _of_copying(report: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    near = report["nearest"]["pixels"]
-    if near["ratio"] is None and report["nearest"]["held_out_images"] == 0:
-        return ["the run was trained on every real image: there are no held-out ones to tell copying from learning"]
-    said = []
-    if near["share_below"] is not None and near["share_below"] > SUSPECT:
-        said.append(
-            f"copying suspected: {near['share_below']:.0%} of the samples are nearer to a training image "
-            "than 99% of held-out real images are"
-        )
-    elif near["ratio"] is not None and near["ratio"] < NEAR:
-        said.append(
-            f"copying suspected: the samples lie {near['ratio']:.2f} times as far from the training images "
-            "as held-out real images do"
-        )
+    copying, said = report["copying"], []
+    if copying["verdict"] == "copies":
+        said.append(f"it copies: {'; '.join(copying['reasons'])}")
+    elif copying["held_out_images"] == 0:
+        said.append("the run was trained on every real image: there are no held-out ones to tell copying from learning")
+    elif copying["verdict"] == "unclear":
+        said.append(f"unclear whether it copies: {'; '.join(copying['reasons'])}")
     fd, copies = rows["samples"]["fd"], rows["copies"]["fd"]
     if fd is not None and copies is not None and fd > copies:
         said.append(

@@ -72,7 +72,7 @@ def estimate(parent: Artifact, config: TrainConfig | None = None, **options: Any
     seconds = left / rate.images_per_second if rate else None
     if seconds is not None and config.time_limit:
         seconds = min(seconds, config.time_limit)
-    averages = 2 * bool(config.keep_best) + 1
+    averages = 2 * bool(config.keep_best) + 1 + config.snapshots
     disk, free = 4 * parameters * averages + 16 * parameters * (config.keep + 1), _free(parent.workspace.root)
     own = []
     if card is not None and memory > CARELESS * card.total:
@@ -96,7 +96,8 @@ def estimate(parent: Artifact, config: TrainConfig | None = None, **options: Any
         activation_bytes=activations,
         data_bytes=data,
         memory_bytes=memory,
-        artifact_bytes=4 * parameters + (16 * parameters * config.keep if config.keep_state else 0),
+        artifact_bytes=4 * parameters * (1 + config.snapshots)
+        + (16 * parameters * config.keep if config.keep_state else 0),
         disk_bytes=disk,
         disk_free=free,
         rate=rate,

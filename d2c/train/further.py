@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from d2c.train.plan import Plan
     from d2c.train.verb import TrainConfig
 
-STATE, BEST = "state", "best"
+STATE, BEST, SNAPSHOTS = "state", "best", "snapshots"
 #: What may differ from the run that is gone on from. The rest says what its weights are, or which step is which.
 MAY_CHANGE = {
-    *("steps", "time_limit", "continue_from", "keep_best", "look_every", "rollback", "precision", "drop", "alignment"),
+    *("steps", "time_limit", "continue_from", "keep_best", "look_every", "snapshots", "rollback", "precision"),
+    *("drop", "alignment"),
     *("lr", "warmup", "schedule", "beta2", "weight_decay", "clip", "ema", "ema_form", "ema_width"),
 }
 
@@ -89,6 +90,8 @@ def begin(folder: Path, run: Artifact, config: TrainConfig, classes: tuple[str, 
     rows = [json.dumps(row) + "\n" for row in table.to_dict("records")]
     (folder / LINES).write_text("".join(rows))
     shutil.copytree(run.path / "samples", folder / "samples", dirs_exist_ok=True)
+    if config.snapshots and (run.path / SNAPSHOTS).is_dir():
+        shutil.copytree(run.path / SNAPSHOTS, folder / SNAPSHOTS, dirs_exist_ok=True)
     home.mkdir(exist_ok=True)
     best = run.facts.get("best_step")
     if config.keep_best and best:

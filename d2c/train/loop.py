@@ -12,8 +12,8 @@ import torch
 
 from d2c.errors import Cancelled
 from d2c.progress import Progress
-from d2c.train import checkpoint
-from d2c.train.best import METRIC, Best
+from d2c.train import checkpoint, snapshots
+from d2c.train.best import Best
 from d2c.train.gpu import Meter
 from d2c.train.metrics import MetricsFile, add_note
 from d2c.train.step import Diverged, Trainer
@@ -28,7 +28,8 @@ class Loop:
     progress: Progress
     preview: Callable[[int], None]  # draws the sample grid of a step
     track: Callable[[int, Mapping[str, float]], None] | None = None  # tells the trackers
-    best: Best | None = None  # keeps the best average, in the first process
+    best: Best | None = None  # looks at the average, in the first process
+    classes: tuple[str, ...] = ()  # that a snapshot names
     wall: float = 0.0  # seconds of training before this attempt
     stopped: str = ""  # why it ended before its last step
     rolled: int = 0  # times it went back
@@ -38,6 +39,7 @@ class Loop:
         """Train from the last checkpoint, or from the start, to the end; the number of steps done."""
         config = self.trainer.config
         self.saver = checkpoint.Saver(self.folder, keep=config.keep)
+        self._moments = set(snapshots.moments(config.steps, config.snapshots))
         number = self._resume()
         self._books(number)
         self._meter, self._told = Meter(self.trainer.device), 0
@@ -76,9 +78,10 @@ class Loop:
                     trainer.check()
                     if trainer.team.first:
                         self.preview(number)
+            snapshot = bool(config.snapshots) and (last or number in self._moments)
             every = config.keep_best or config.look_every
-            if every and (last or number % every == 0):
-                self._judge(number)
+            if snapshot or (every and (last or number % every == 0)):
+                self._judge(number, snapshot)
             if (number % config.checkpoint_every == 0 and not last) or (asked and not last):
                 self._save(number)
         except Diverged as problem:
@@ -109,8 +112,10 @@ class Loop:
         return self.wall + time.monotonic() - self._began
 
     def _books(self, done: int) -> None:
-        """Open the metrics after step `done`."""
+        """Open the metrics after step `done`; snapshots after it go too."""
         self._metrics = MetricsFile(self.folder, upto=done) if self.trainer.team.first else None
+        if self.trainer.team.first:
+            snapshots.trim(self.folder, done)
         self._since, self._logged = time.monotonic(), done
 
     def _log(self, number: int) -> None:
@@ -127,14 +132,18 @@ class Loop:
         self._facts = {"loss": values["loss"], "images_per_second": values["images_per_second"]}
         self._logged, self._since = number, time.monotonic()
 
-    def _judge(self, number: int) -> None:
+    def _judge(self, number: int, snapshot: bool) -> None:
         with self._apart():
             self.trainer.check()
-            if self.best is not None and self._metrics is not None:
-                values = {METRIC: self.best.measure()}
+            if self._metrics is None:
+                return
+            if self.best is not None:
+                values = self.best.values(snapshot=snapshot)
                 self._metrics.add(number, number * self.trainer.config.batch, self.seconds, values)
                 if self.trainer.config.keep_best:
                     self.best.keep(number)
+            if snapshot:
+                snapshots.keep(self.folder, number, self.trainer.average.model, self.classes)
 
     def _tell(self, number: int) -> None:
         """Say at once what turned out otherwise than asked, and keep it for the record and for who looks on."""

@@ -24,7 +24,7 @@ from d2c.diffusion.samplers import noise_for, sample, to_uint8
 from d2c.diffusion.sit import build as build_model
 from d2c.progress import Progress
 from d2c.team import Team
-from d2c.train import checkpoint, further
+from d2c.train import checkpoint, further, snapshots
 from d2c.train.apart import left_out
 from d2c.train.best import Best, best_step, held_out
 from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_heads, stored_tokens
@@ -69,6 +69,8 @@ def write_run(
     if loop.stopped:
         facts["stopped"] = loop.stopped
     facts |= keep_average(build.folder, trainer, loop, plan, steps)
+    if config.snapshots:
+        facts["snapshots"] = snapshots.steps_of(build.folder)
     (build.folder / "classes.json").write_text(json.dumps(plan.classes, ensure_ascii=False))
     finish_metrics(build.folder)
     (build.folder / NOTES).unlink(missing_ok=True)
@@ -122,26 +124,29 @@ def train_in(
         )
     preview = Preview(trainer, autoencoder, folder, plan)
     best = None
-    if (config.keep_best or config.look_every) and team.first:
+    # A REG model cannot be asked about images without class tokens: its snapshots are kept, and not measured.
+    if team.first and (config.keep_best or config.look_every or (config.snapshots and not plan.reg)):
         held = held_out(data, plan.classes, config.seed, config.hold_out)
-        best = Best(trainer, autoencoder, folder, plan, held, plan.channels)
+        seen = data if config.snapshots else None
+        best = Best(trainer, autoencoder, folder, plan, held, plan.channels, seen)
     with Trackers(config, folder) if team.first else nullcontext() as trackers:
-        loop = Loop(trainer, folder, progress, preview, trackers.log if trackers is not None else None, best)
+        track = trackers.log if trackers is not None else None
+        loop = Loop(trainer, folder, progress, preview, track, best, plan.classes)
         steps = loop.run()
     return trainer, loop, steps
 
 
 def keep_average(folder: Path, trainer: Trainer, loop: Loop, plan: Plan, steps: int) -> dict[str, Any]:
-    """Write `ema.safetensors`: the last average, or the best one; the facts of the choice."""
+    """Write `ema.safetensors`: the last average, or the best one; the facts of the choice and of the looks."""
     final = folder / "ema.safetensors"
     save_model(final, trainer.average.model, {"classes": plan.classes, "steps": steps})
     if loop.best is None:
         return {}
     held = loop.best.held
     where = f"{held.source.kind}/{held.source.name}"
-    looked = {"images": len(held.ids), "of": where, "seen_in_training": bool(held.seen), "why": held.seen}
+    about = {"images": len(held.ids), "of": where, "seen_in_training": bool(held.seen), "why": held.seen}
     if not trainer.config.keep_best:
-        return {"held_out": looked}
+        return {"held_out": about}
     step, loss = best_step(folder)
     kept = folder / BEST / f"{step:09d}.safetensors"
     if kept.is_file():
@@ -149,7 +154,7 @@ def keep_average(folder: Path, trainer: Trainer, loop: Loop, plan: Plan, steps: 
     else:  # set back to before it, and ended before it was there again
         step = steps
     shutil.rmtree(folder / BEST, ignore_errors=True)
-    return {"best_step": step, "best_loss": loss, "held_out": looked}
+    return {"best_step": step, "best_loss": loss, "held_out": about}
 
 
 def make_model(data: Artifact, config: TrainConfig, plan: Plan, autoencoder: Autoencoder) -> DiT:

@@ -99,6 +99,14 @@ class TrainConfig:
         minimum=0,
         advanced=True,
     )
+    snapshots: int = option(
+        0,
+        "Averages kept along the way, evenly spaced, to sample and judge with --step: when does it begin to copy?",
+        minimum=0,
+        maximum=1000,
+        advanced=True,
+        late=True,
+    )
     keep: int = option(1, "Checkpoints kept: the last so many", minimum=1, identity=False, advanced=True)
     rollback: int = option(
         0, "Times to go back to the last checkpoint, at half the rate, when training diverges", minimum=0, advanced=True
@@ -191,7 +199,9 @@ def train(
     warnings say. With `keep_best` the run keeps the average that did best on held-out images (facts best_step,
     best_loss, held_out). `start_from` begins with the average of a run on other data: every tensor that fits is taken
     over, the warnings say what was not, Adam and the average begin anew. `hold_out` leaves images of a full data set
-    out, on which `look_every` (and `keep_best`) measure the loss.
+    out, on which `look_every` (and `keep_best`) measure the loss. `snapshots` keeps that many averages as
+    `snapshots/<step>.safetensors`, the last at the end, and measures at each the diffusion loss on held-out and on
+    training images (metrics held_out and seen).
 
     Raises D2CError naming the step when the loss or the gradient is no longer finite, and UsageError when model and
     image size do not fit, or the run to go on from is another model's.

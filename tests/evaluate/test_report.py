@@ -5,11 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from d2c.evaluate.copying.bank import flat
 from d2c.evaluate.groups import Drawn, Group, draw_like
 from d2c.evaluate.measuring import Label, Measure, reference_of
 from d2c.evaluate.metrics import frechet_distance, moments
 from d2c.evaluate.pairs import GAP, pairs_sheet
-from d2c.evaluate.report import distances_by_class, facts_of, flat, per_class, row_of
+from d2c.evaluate.report import distances_by_class, facts_of, per_class, row_of
 
 labels = st.lists(st.integers(0, 3), min_size=1, max_size=40).map(lambda x: np.array(x, np.int64))
 

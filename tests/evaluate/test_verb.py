@@ -38,7 +38,7 @@ def test_a_report_holds_every_number_with_what_it_was_measured_on(dataset, conde
     made = judged(run, seed=3)
     report = made.json("report.json")
     assert sorted(p.name for p in made.path.iterdir()) == [
-        "artifact.json", "grid.webp", "nearest.parquet", "per_class.parquet", "report.json",
+        "artifact.json", "control.parquet", "grid.webp", "nearest.parquet", "per_class.parquet", "report.json",
     ]  # fmt: skip
     assert report["extractor"]["name"] == "classifier"
     assert report["reference"] == {"dataset": dataset.name, "images": 36, "splits": "all"}
@@ -69,7 +69,9 @@ def test_a_report_holds_every_number_with_what_it_was_measured_on(dataset, conde
     assert (near["held_out_images"], near["training_images"], near["flips"]) == (24, 12, False)
     assert near["pixels"]["hit"] <= 12
     assert 0.5 < near["pixels"]["ratio"] < 2  # as far from the training images as real ones are
-    assert not any("copying" in line for line in made.facts["warnings"])
+    assert made.facts["verdict"] == report["copying"]["verdict"] == "unclear"  # of 30 samples and 24 held-out images
+    assert not any(line.startswith("it copies") for line in made.facts["warnings"])
+    assert report["copying"]["gap"]["why"].endswith("holds no weights")
     with Image.open(made.path / "grid.webp") as sheet:
         assert sheet.width > sheet.height
 
@@ -92,13 +94,15 @@ def test_nearest_names_training_images_and_finds_an_exact_copy(dataset, condense
         "distance_pixels": "float32",
         "sample_id_features": "int64",
         "distance_features": "float32",
+        "copy": "bool",
     }
     assert pairs["sample_id"].tolist() == [ids[i % 3][i // 3 % 4] for i in range(240)]
     assert (pairs["distance_pixels"] == 0).all()
     np.testing.assert_allclose(pairs["distance_features"], 0, atol=1e-3)
     near = made.json("report.json")["nearest"]["pixels"]
     assert (near["ratio"], near["share_below"], near["hit"]) == (0.0, None, 12)
-    assert any("copying suspected: the samples lie 0.00 times" in line for line in made.facts["warnings"])
+    assert made.facts["verdict"] == "copies"
+    assert any("it copies: 240 of 240 samples" in line for line in made.facts["warnings"])
     # A copy machine is what the copies row stands for.
     rows = {row["row"]: row for row in made.json("report.json")["rows"]}
     assert rows["samples"]["fd"] == pytest.approx(rows["copies"]["fd"], rel=0.3)

@@ -12,10 +12,12 @@ import pytest
 from d2c.artifacts import Workspace
 from d2c.train import train
 from d2c.train.metrics import read_metrics
+from d2c.train.snapshots import steps_of
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 OPTIONS = {"batch": 8, "steps": 12, "log_every": 2, "checkpoint_every": 4, "sample_every": 0, "precision": "fp32"}
+OPTIONS["snapshots"] = 3
 
 # A process of the team that dies at a step, once: what a lost node looks like to the others.
 SCRIPT = """
@@ -58,6 +60,7 @@ def test_two_give_the_curve_of_one_and_a_killed_one_is_replaced(made, tiny, shop
     many = shop.resolve("runs/many", "runs")
     assert many.fingerprint == alone.fingerprint
     assert many.facts["devices"] == 2
+    assert steps_of(many) == [4, 8, 12]
     got = curve(many.path)
     assert list(want.index) == list(got.index)
     assert got.to_numpy() == pytest.approx(want.to_numpy(), rel=2e-4)
@@ -70,6 +73,7 @@ def test_two_give_the_curve_of_one_and_a_killed_one_is_replaced(made, tiny, shop
     together(shop, tmp_path / "go.py", options, str(tmp_path / "died"), restarts=1)
     assert (tmp_path / "died").is_file()
     again = shop.resolve("runs/many", "runs")
+    assert steps_of(again) == [4, 8, 12]
     assert curve(again.path).to_numpy() == pytest.approx(want.to_numpy(), rel=2e-4)
 
 
