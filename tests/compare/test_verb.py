@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from d2c.artifacts import Artifact, Workspace
-from d2c.compare import compare
+from d2c.compare import compare, snapshots
 from d2c.compare.read import Comparison, comparisons, find, read
 from d2c.compare.told import dry_text, grids_text, table_text
 from d2c.compare.verb import CompareConfig, layout_of
@@ -166,6 +166,23 @@ def test_stopped_it_saves_and_the_same_command_goes_on(scores: Artifact) -> None
     verbs = [line.split()[0] for line in starts(ws)]
     assert verbs == ["select", "attach", "train", "train", "evaluate"]
     assert not list(ws.root.glob("comparisons/*/steps"))
+
+
+@pytest.mark.usefixtures("stub")
+@pytest.mark.skipif(not snapshots.possible(), reason="training keeps no snapshots")
+def test_each_is_judged_at_its_best_snapshot_too(scores: Artifact) -> None:
+    made = compare(scores, strategy="random", per_class="4", steps=8, snapshots=2, seeds="0,1", quiet=True, parallel=2)
+    table = read(made).table()
+    rows = table[table["control"] == "random"].set_index(["seed", "when"])
+    assert rows["step"].to_dict() == {(0, "end"): 8, (0, "best"): 4, (1, "end"): 8, (1, "best"): 8}
+    assert rows["gap"].to_dict() == {(0, "end"): 0.625, (0, "best"): 0.25, (1, "end"): 0.125, (1, "best"): 0.125}
+    assert rows.loc[(0, "best"), "images_seen"] == 256
+    assert rows.loc[(0, "best"), "report"] != rows.loc[(0, "end"), "report"]
+    assert rows.loc[(1, "best"), "report"] == rows.loc[(1, "end"), "report"]
+    summary = read(made).summary().set_index(["control", "when"])
+    assert summary.loc[("random", "best"), "n"] == 2
+    assert made.facts["moments"] == ["end", "best"]
+    assert any("--step=4" in command for command in read(made).cells()[0]["commands"])
 
 
 @pytest.mark.usefixtures("stub")
