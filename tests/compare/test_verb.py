@@ -54,6 +54,12 @@ def test_what_a_strategy_reads_is_made_first_and_once(scores: Artifact) -> None:
     assert needs["--strategy=tdds"] == (measure.id,)
 
 
+def test_the_full_run_is_trained_on_the_data_set_itself(scores: Artifact) -> None:
+    text = dry_text(scores.workspace, [scores.name], CompareConfig(strategy="random", full=True, seeds="3"))
+    of = scores.parent("datasets").name
+    assert f"d2c train datasets/{of} --model=SiT-Ti/4 --steps=600 --lr=0.002 --seed=3" in text
+
+
 def test_dry_prints_the_commands_and_grids_their_sizes(scores: Artifact) -> None:
     text = dry_text(scores.workspace, [scores.name], CompareConfig(grid="ablation"))
     lines = [line.split(maxsplit=1)[1] for line in text.splitlines() if line[:4].strip().isdigit()]
