@@ -255,7 +255,7 @@ class Runner:
 
 
 def typed(subject: str) -> str:
-    """How a user would name an artifact that is there: a data set with its kind, for a condensed set may share its name."""
+    """How a user would name an artifact that is there: a data set with its kind, for other kinds may share its name."""
     return subject if subject.startswith("datasets/") else subject.partition("/")[2]
 
 
