@@ -66,11 +66,16 @@ def write(build):
             build.progress.advance()
         steps = int(given["steps"])
         build.note(task="generate", steps=steps, images_seen=steps * 64, model="SiT-Ti/4", images_per_second=1000.0)
+        for step in (4, 8) if "snapshots" in given else ():
+            (build.folder / "snapshots").mkdir(exist_ok=True)
+            (build.folder / "snapshots" / f"{step:09d}.safetensors").touch()
         rows = [(1, 64, 0.1, "loss", number), (steps, steps * 64, 0.2, "loss", number / 2)]
+        rows += [(4, 256, 0.1, "held_out", 0.5), (steps, steps * 64, 0.2, "held_out", 0.75)]
+        rows += [(4, 256, 0.1, "seen", 0.25), (steps, steps * 64, 0.2, "seen", 0.125)]
         pd.DataFrame(rows, columns=["step", "images_seen", "wall_seconds", "name", "value"]).to_parquet(
             build.folder / "metrics.parquet")
     if verb == "evaluate":
-        build.note(fd=number, accuracy=1 - number, count=4)
+        build.note(fd=number, step=int(given.get("step", 8)), accuracy=1 - number, count=4)
         rows = [{"row": "copies", "images": 4, "fd": 0.5, "kid": 0.25, "accuracy": 1.0}]
         metric = {"name": "FD-classifier", "of": "samples", "value": number, "low": number / 2, "high": 2 * number}
         said = {"rows": rows, "metrics": [metric], "nearest": {"pixels": {"ratio": 0.75, "hit": 3}}}
