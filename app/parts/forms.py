@@ -42,6 +42,7 @@ _EMPTY = {
     "autoencoder": "The scorer's own",
     "class_map": "Matched by name",
     "continue_from": "Begins anew",
+    "start_from": "Drawn from the seed",
     "trackers": "None",
 }
 _CHOICES = {

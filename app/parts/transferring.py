@@ -140,13 +140,23 @@ def _bars(arms: Sequence[Mapping[str, Any]]) -> go.Figure:
         orientation="h",
         width=0.62,
         marker={"color": [colours.get(row["arm"], charts.CONTRAST) for row in arms], "line_width": 0},
-        error_x={"type": "data", "array": highs, "arrayminus": lows, "thickness": 1.5, "width": 5, "color": "#5F6B77"},
         text=[words.percent(m) for m in means],
         textposition="inside",
         insidetextanchor="start",
         textfont={"color": "#fff", "size": 13},
         hovertemplate="%{y}<br>%{x:.1%}<extra></extra>",
     )
+    reach = {"type": "data", "array": highs, "arrayminus": lows}
+    for colour, thickness, width in (("rgba(255, 255, 255, 0.85)", 5, 6), ("#1B2631", 1.6, 5)):  # seen on any ground
+        figure.add_scatter(
+            x=means,
+            y=names,
+            mode="markers",
+            marker={"size": 0.1, "color": colour},
+            error_x={**reach, "color": colour, "thickness": thickness, "width": width},
+            hoverinfo="skip",
+        )
+    figure.update_layout(showlegend=False)
     figure.update_xaxes(range=[0, 1.02], tickformat=".0%", showgrid=True, gridcolor="rgba(128, 143, 158, 0.22)")
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
@@ -195,13 +205,10 @@ def _elsewhere(made: Artifact, to: Mapping[str, Any]) -> None:
         f"{SIDES[arm]}{f', seed {seed}' if many else ''}": (of["step"].to_numpy(), of["loss"].to_numpy())
         for (arm, seed), of in curves.groupby(["arm", "seed"], sort=False)
     }
-    left, right = st.columns([1.25, 1], gap="large")
-    with left:
-        figure = charts.curves(lines, x="Step", y="Loss on images left out", height=300)
-        charts.show(figure, key="transfer_curves", alt=f"Loss on {to['held_out']} images, by step")
-    with right:
-        st.markdown(_verdict(to))
-        st.markdown(_table(to["arms"]), width="stretch")
+    st.markdown(_verdict(to))
+    figure = charts.curves(lines, x="Step", y="Loss on images left out", height=280)
+    charts.show(figure, key="transfer_curves", alt=f"Loss on {to['held_out']} images, by step")
+    st.markdown(_table(to["arms"]))
     left_behind = f" Not taken over: {to['left_behind']}." if to["left_behind"] else ""
     st.caption(
         words.plain(
