@@ -10,10 +10,11 @@ from safetensors.torch import load_file
 from d2c.config import configure, recipe_of
 from d2c.diffusion.config import ModelConfig
 from d2c.diffusion.sit import build
-from d2c.errors import UsageError
-from d2c.train import TrainConfig, read_metrics, train
+from d2c.errors import D2CError, UsageError
+from d2c.train import TrainConfig, estimate, read_metrics, train
 from d2c.train.apart import left_out
 from d2c.train.best import held_out
+from d2c.train.further import longer
 from d2c.train.start import TABLE, take_weights
 
 FIRST = {"steps": 2, "warmup": 0, "checkpoint_every": 1}
@@ -101,3 +102,16 @@ def test_its_own_test_split_is_left_out(made):
 
 def test_the_new_options_leave_old_fingerprints_alone():
     assert not {"start_from", "hold_out", "look_every"} & set(recipe_of(configure(TrainConfig, None, {})))
+
+
+def test_a_started_run_is_trained_further_without_the_first(made, first, tiny):
+    data = made("datasets", name="whole")
+    tuned = train(data, name="tuned", start_from="first", keep_state=True, **{**tiny, **FIRST})
+    first.path.rename(first.path.with_name("elsewhere.gone"))
+    (first.path.with_name("elsewhere.gone") / "artifact.json").unlink()
+    again, config = longer(tuned, 3)
+    further = train(again, config, name="longer", quiet=True)
+    assert further.facts["steps"] == 3
+    assert not [w for w in further.facts["warnings"] if "kept no checkpoint" in w]
+    with pytest.raises(D2CError, match="no runs called 'first'"):
+        estimate(data, start_from="first", **{k: v for k, v in tiny.items() if k != "quiet"})
