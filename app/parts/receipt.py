@@ -13,9 +13,10 @@ from d2c.evaluate import bill
 from d2c.evaluate.cost import Receipt, ReceiptConfig, Row, Total, money, receipt
 from d2c.evaluate.full import Full
 
-PASSES = {"same": "As many passes", "sit": "SiT's 1,400 passes", "own": "My own steps"}
+PASSES = {"same": "Measured, or same passes", "sit": "SiT's 1,400 passes", "own": "My own steps"}
 HELP = {
-    "same": "as many passes over the whole data set as this run made over its own images",
+    "same": "what a run of the same model on the whole data set took; without one, as many passes over it as this run "
+    "made over its own images",
     "sit": "what SiT-XL/2 was trained for on ImageNet, the paper's baseline: 7M steps of 256 images",
 }
 SIT = 1400.0

@@ -159,7 +159,7 @@ def _alike(other: Artifact, run: Artifact, dataset: Artifact) -> bool:
 
 def _dataset(run: Artifact, known: Mapping[str, Artifact]) -> Artifact | None:
     """The nearest data set of a run's first parents."""
-    queue = [p["fingerprint"] for p in run.record["parents"]]
+    queue = [p["fingerprint"] for p in run.record["parents"][:1]]  # what it began with may have other data
     while queue:
         found = known.get(str(queue.pop(0)))
         if found is not None and found.kind == "datasets":
