@@ -90,6 +90,8 @@ def _said(made: Artifact) -> None:
     said = state.json(made, "transfer.json")
     rows = {row["arm"]: row for row in said["arms"]}
     st.markdown(f"### {_headline(rows)}")
+    if verdict := _against_chance(rows):
+        st.markdown(verdict)
     if said["warnings"]:
         st.warning(
             "\n".join(f"- {words.plain(line[:1].upper() + line[1:])}." for line in said["warnings"]),
@@ -114,16 +116,34 @@ def _said(made: Artifact) -> None:
 def _headline(rows: Mapping[str, Mapping[str, Any]]) -> str:
     """What matters first: how much of what all images teach is in the few, and what any few would have."""
     share = {arm: words.percent(row["accuracy"]["value"]) for arm, row in rows.items()}
-    all_of = f"from all {words.count(rows['real']['images'])} {share['real']}"
-    begin = "A classifier that learnt from"
+    begin, end = (
+        "Of real images, a classifier reads",
+        f"{share['real']} after all {words.count(rows['real']['images'])}",
+    )
     if "condensed" not in rows:
         many = words.many(rows["generated"]["images"], "generated image")
-        return f"{begin} {many} reads {share['generated']} of real images right; {all_of}."
+        return f"{begin} {share['generated']} right after {many}, {end}."
     few = words.many(rows["condensed"]["images"], "chosen image")
     return (
-        f"{begin} {few} reads {share['condensed']} of real images right; from as many at random {share['random']}, "
-        f"from as many generated {share['generated']}, {all_of}."
+        f"{begin} {share['condensed']} right after {few}, {share['random']} after as many at random, "
+        f"{share['generated']} after as many generated, {end}."
     )
+
+
+def _against_chance(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whether the choice teaches a classifier more than chance does; "" where no interval says so."""
+    if not {"condensed", "random"} <= set(rows):
+        return ""
+    own, chance = rows["condensed"]["accuracy"], rows["random"]["accuracy"]
+    if own["low"] is None or chance["low"] is None:
+        return ""
+    if own["low"] > chance["high"]:
+        return "The chosen images teach a classifier more than random ones do."
+    if own["high"] < chance["low"]:
+        more = "Random images teach a classifier more than the chosen ones do"
+    else:
+        more = "Chosen and random images teach a classifier about the same: their intervals overlap"
+    return f"{more}. What they teach a diffusion model is another question, which the report answers."
 
 
 def _bars(arms: Sequence[Mapping[str, Any]]) -> go.Figure:

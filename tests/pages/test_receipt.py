@@ -154,7 +154,8 @@ def test_what_a_transfer_found_is_told(small: Artifact) -> None:
     made_transfer(small, to=False)
     test = look(_transfer, small)
     said = " ".join(m.value for m in test.markdown)
-    assert "from 4 chosen images reads 75.0 % of real images right; from as many at random 60.0 %" in said
+    assert "a classifier reads 75.0 % right after 4 chosen images, 60.0 % after as many at random" in said
+    assert "Chosen and random images teach a classifier about the same" in said
     assert "every image was chosen" in test.warning[0].value
     assert [s.value for s in test.subheader] == ["Class by class"]
     made_transfer(small, to=True)
