@@ -115,7 +115,9 @@ def said(found: Receipt, *, as_json: bool = False) -> str:
             f"The whole data set ({full.how}): {spent}{reach} of {'GPU' if full.gpu_seconds else 'CPU'}{price}"
         )
         lines.append(f"  {full.how}: {full.formula}")
-        lines += [f"  {times(ratio)} less {RATIOS[name]}" for name, ratio in found.ratios.items() if ratio.low > 1]
+        for name, ratio in found.ratios.items():
+            less = f"{times(ratio)} less {RATIOS[name]}"
+            lines.append(f"  {less if ratio.value >= 1 else f'no saving in {RATIOS[name]}: {ratio.value:.0%} of it'}")
     return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
 
 

@@ -62,6 +62,8 @@ def against_full(run: Artifact, known: Mapping[str, Artifact], config: ReceiptCo
         found = [a for a in known.values() if on_whole(a) and _alike(a, run, dataset)]
         if asked:
             found = [a for a in found if abs(_seen(a) - asked) <= CLOSE * asked]
+        elif config.against == "auto":  # a scorer of some hundred steps is no run to be compared with
+            found = [a for a in found if _seen(a) >= _seen(run)]
         if found:
             best = max(found, key=lambda a: (_seen(a), str(a.record["created"])))
             return _measured(best, dataset, known, itself=best.fingerprint == run.fingerprint), ""
