@@ -21,6 +21,7 @@ from d2c.demo import demo
 from d2c.diffusion.sample import sample
 from d2c.errors import Cancelled, D2CError, UsageError
 from d2c.evaluate import evaluate
+from d2c.evaluate.cost import receipt
 from d2c.explore.map import map_ as map  # the verb's own name, as in `d2c map`
 from d2c.explore.search import search
 from d2c.export import export
@@ -46,6 +47,7 @@ __all__ = [
     "ingest",
     "map",
     "measure",
+    "receipt",
     "sample",
     "score",
     "search",

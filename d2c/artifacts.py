@@ -119,9 +119,9 @@ class Artifact:
     def parent(self, kind: str) -> Artifact:
         """The nearest ancestor of a kind, looked up in this workspace by fingerprint.
 
-        Raises D2CError when it was not copied along with this artifact.
+        A run's data comes first: the run it began with may have other. Raises D2CError when it was not copied along.
         """
-        queue = list(self.record["parents"])
+        queue = list(self.record["parents"][: 1 if self.kind == "runs" != kind else None])
         while queue:
             entry = queue.pop(0)
             found = self.workspace.by_fingerprint(entry["kind"], entry["fingerprint"])
@@ -133,7 +133,7 @@ class Artifact:
                     )
                 return found
             if found is not None:
-                queue.extend(found.record["parents"])
+                queue.extend(found.record["parents"][: 1 if found.kind == "runs" != kind else None])
         missing = next((f"{p['kind']}/{p['name']}" for p in self.record["parents"]), "")
         raise D2CError(
             f"{self.kind}/{self.name} leads to none of the {kind} in {self.workspace.root}"

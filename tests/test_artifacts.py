@@ -66,6 +66,17 @@ def test_a_parent_changes_the_fingerprint(workspace: Workspace) -> None:
     assert children[0].parent("maps").path == one.path
 
 
+def test_the_data_of_a_run_is_not_that_of_the_run_it_began_with(workspace: Workspace) -> None:
+    other, own = make(workspace, Config(k=1), kind="datasets"), make(workspace, Config(k=2), kind="datasets")
+    first = make(workspace, Config(k=3), kind="runs", parents=[other])
+    subset = make(workspace, Config(k=4), kind="subsets", parents=[own])
+    condensed = make(workspace, Config(k=5), kind="condensed", parents=[subset])
+    run = make(workspace, Config(k=6), kind="runs", parents=[condensed, first])
+    assert run.parent("datasets").fingerprint == own.fingerprint
+    assert make(workspace, Config(k=7), kind="samples", parents=[run]).parent("datasets").name == own.name
+    assert run.parent("runs").fingerprint == first.fingerprint
+
+
 def test_a_taken_name_is_refused_and_kept(workspace: Workspace) -> None:
     make(workspace, Config(k=1), name="mine")
     with pytest.raises(D2CError, match="k: 1 → 2"):

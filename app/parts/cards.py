@@ -36,6 +36,7 @@ PAGE_OF = {
     "reports": "judge",
     "maps": "explore",
     "measures": "select",
+    "transfers": "samples",
 }
 
 

@@ -43,6 +43,7 @@ _EMPTY = {
     "class_map": "Matched by name",
     "continue_from": "Begins anew",
     "reference": "The data set's images",
+    "start_from": "Drawn from the seed",
     "trackers": "None",
 }
 _CHOICES = {

@@ -19,11 +19,11 @@ ABOUT = {
     "scorer": "A short run on a full data set, whose model then scores images.",
 }
 _TITLES = {
-    "Model": ("image_size", "autoencoder", "qk_norm"),
-    "Data": ("flip", "drop"),
+    "Model": ("image_size", "autoencoder", "qk_norm", "start_from"),
+    "Data": ("flip", "drop", "hold_out"),
     "Objective": ("alignment", "align_depth"),
     "Optimiser": ("warmup", "schedule", "beta2", "weight_decay", "clip", "rollback"),
-    "Average": ("ema", "ema_form", "ema_width", "keep_best", "snapshots"),
+    "Average": ("ema", "ema_form", "ema_width", "keep_best", "look_every", "snapshots"),
     "Hardware": ("micro_batch", "checkpointing", "graph", "compile", "precision"),
     "Books": ("log_every", "checkpoint_every", "keep_state", "keep", "trackers", "continue_from"),
 }

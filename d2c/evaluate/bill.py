@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 
 from d2c.evaluate.cost import HOUR, Ratio, Receipt, Row, Total
 
@@ -60,11 +61,15 @@ def energy(kwh: float | None) -> str:
     return f"{kwh * 1000:.3g} Wh" if kwh < 1 else f"{kwh:,.4g} kWh"
 
 
-def cash(value: float | None, currency: str) -> str:
-    """Money with two decimals, more where it is little; "" without a price."""
+def cash(value: float | None, currency: str = "") -> str:
+    """Money with two decimals, with two digits where it is little; "" without a price."""
     if value is None:
         return ""
-    return f"{value:,.2f} {currency}" if value >= 0.995 or value == 0 else f"{value:.2g} {currency}"
+    if value >= 0.995 or value == 0:
+        said = f"{value:,.2f}"
+    else:
+        said = f"{value:.{min(4, 1 - math.floor(math.log10(value)))}f}" if value >= 0.00005 else "< 0.0001"
+    return f"{said} {currency}".strip()
 
 
 def times(ratio: Ratio) -> str:
@@ -110,7 +115,9 @@ def said(found: Receipt, *, as_json: bool = False) -> str:
             f"The whole data set ({full.how}): {spent}{reach} of {'GPU' if full.gpu_seconds else 'CPU'}{price}"
         )
         lines.append(f"  {full.how}: {full.formula}")
-        lines += [f"  {times(ratio)} less {RATIOS[name]}" for name, ratio in found.ratios.items() if ratio.low > 1]
+        for name, ratio in found.ratios.items():
+            less = f"{times(ratio)} less {RATIOS[name]}"
+            lines.append(f"  {less if ratio.value >= 1 else f'no saving in {RATIOS[name]}: {ratio.value:.0%} of it'}")
     return "\n".join([*lines, *(f"note: {note}" for note in found.notes)])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from d2c.artifacts import Artifact, Workspace
 from d2c.config import configure, option
+from d2c.evaluate.ancestry import lineage, model_of, users_of
 from d2c.evaluate.full import AGAINST, Full, against_full
 from d2c.naming import KINDS
 
@@ -138,9 +139,9 @@ def receipt(
     config = configure(ReceiptConfig, config, options)
     known = {a.fingerprint: a for kind in KINDS for a in ws.list(kind)} | {subject.fingerprint: subject}
     whole, lost = lineage(subject, known)
-    run = _model(subject, known)
+    run = model_of(subject, known)
     needed = {a.fingerprint for a in (lineage(run, known)[0] if run is not None else whole)}
-    others = _users(known, whole, "runs"), _users(known, whole, "reports")
+    others = users_of(known, whole, "runs"), users_of(known, whole, "reports")
     rows = []
     for each in whole:
         make = each.fingerprint in needed
@@ -163,48 +164,6 @@ def receipt(
         notes=tuple(_notes(rows, lost, whole, full, config)),
         config=config,
     )
-
-
-def lineage(subject: Artifact, known: Mapping[str, Artifact]) -> tuple[list[Artifact], list[str]]:
-    """An artifact and all it was made from, each once, the first of the way first; and names of what is not here."""
-    found: dict[str, Artifact] = {}
-    lost: list[str] = []
-
-    def walk(artifact: Artifact) -> None:
-        if artifact.fingerprint in found:
-            return
-        for entry in artifact.record["parents"]:
-            parent = known.get(str(entry["fingerprint"]))
-            if parent is not None:
-                walk(parent)
-            elif (name := f"{entry['kind']}/{entry['name']}") not in lost:
-                lost.append(name)
-        found.setdefault(artifact.fingerprint, artifact)
-
-    walk(subject)
-    return list(found.values()), lost
-
-
-def _model(subject: Artifact, known: Mapping[str, Artifact]) -> Artifact | None:
-    """The trained diffusion model that a receipt is about: the artifact itself, or the nearest by first parents."""
-    each: Artifact | None = subject
-    while each is not None:
-        if each.kind == "runs":
-            return each if each.facts.get("task", "generate") == "generate" else None
-        entry = next(iter(each.record["parents"]), None)
-        each = known.get(str(entry["fingerprint"])) if entry else None
-    return None
-
-
-def _users(known: Mapping[str, Artifact], of: Iterable[Artifact], kind: str) -> dict[str, set[tuple[str, str]]]:
-    """For each artifact, (fingerprint, name) of those of a kind in whose lineage it is. Classifiers are no users."""
-    wanted, found = {a.fingerprint for a in of}, dict[str, set[tuple[str, str]]]()
-    for user in known.values():
-        if user.kind == kind and user.facts.get("task", "generate") == "generate":
-            for each in lineage(user, known)[0]:
-                if each.fingerprint in wanted and each.fingerprint != user.fingerprint:
-                    found.setdefault(each.fingerprint, set()).add((user.fingerprint, f"{kind}/{user.name}"))
-    return found
 
 
 def _row(artifact: Artifact, part: str, users: list[str]) -> Row:

@@ -62,6 +62,8 @@ def against_full(run: Artifact, known: Mapping[str, Artifact], config: ReceiptCo
         found = [a for a in known.values() if on_whole(a) and _alike(a, run, dataset)]
         if asked:
             found = [a for a in found if abs(_seen(a) - asked) <= CLOSE * asked]
+        elif config.against == "auto":  # a scorer of some hundred steps is no run to be compared with
+            found = [a for a in found if _seen(a) >= _seen(run)]
         if found:
             best = max(found, key=lambda a: (_seen(a), str(a.record["created"])))
             return _measured(best, dataset, known, itself=best.fingerprint == run.fingerprint), ""
@@ -159,7 +161,7 @@ def _alike(other: Artifact, run: Artifact, dataset: Artifact) -> bool:
 
 def _dataset(run: Artifact, known: Mapping[str, Artifact]) -> Artifact | None:
     """The nearest data set of a run's first parents."""
-    queue = [p["fingerprint"] for p in run.record["parents"]]
+    queue = [p["fingerprint"] for p in run.record["parents"][:1]]  # what it began with may have other data
     while queue:
         found = known.get(str(queue.pop(0)))
         if found is not None and found.kind == "datasets":

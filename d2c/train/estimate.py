@@ -14,6 +14,7 @@ from d2c.train.further import origin
 from d2c.train.gpu import GPU, gpus
 from d2c.train.plan import Plan, model_config, plan
 from d2c.train.rates import Rate, rate_of
+from d2c.train.start import source
 from d2c.train.verb import TrainConfig
 
 USUAL_FACTOR, USUAL_CHANNELS = 8, 4  # what an autoencoder is taken to be, unopened: Stable Diffusion's
@@ -53,6 +54,7 @@ def estimate(parent: Artifact, config: TrainConfig | None = None, **options: Any
     """Estimate a run on a condensed set or a data set. Raises UsageError for what cannot be run."""
     config = configure(TrainConfig, config, options)
     layout = plan(parent, config)
+    source(parent.workspace, config, layout)
     before = origin(parent.workspace, parent, config, layout)
     if config.autoencoder == "identity":
         model = model_config(layout, config)

@@ -96,7 +96,7 @@ def train_in(
         torch.cuda.set_device(device)
     autoencoder = load(config.autoencoder, device)
     model = make_model(data, config, plan, autoencoder)
-    if config.start_from:
+    if config.start_from and not config.continue_from:
         start = Workspace(folder.parents[1]).resolve(config.start_from, "runs")
         missed = take_weights(model, start, plan.classes)
         if team.first and missed and not read_notes(folder):

@@ -20,11 +20,11 @@ OWN = ("y_embedder.text_tokens", "y_embedder.text_mask", "pos_embed")  # of the 
 
 
 def source(ws: Workspace, config: TrainConfig, layout: Plan) -> Artifact | None:
-    """The run whose weights a configuration begins with, None when they are drawn.
+    """The run whose weights a configuration begins with, None when they are drawn or come from the run it goes on from.
 
     Raises UsageError when that run is another model, on another path or in another autoencoder's space.
     """
-    if not config.start_from:
+    if not config.start_from or config.continue_from:
         return None
     run = ws.resolve(config.start_from, "runs")
     file = run.path / "ema.safetensors"

@@ -22,7 +22,10 @@ class TransferConfig:
     """Which classifiers are trained, on how much, and what for a run is fine-tuned."""
 
     count: int = option(
-        _DRAWN.count, "Generated images to learn from, beside as many as the run was trained on", minimum=0
+        _DRAWN.count,
+        "Generated images to learn from, beside as many as the run was trained on",
+        unit="images",
+        minimum=0,
     )
     steps: int = option(400, "Steps of each classifier, the same for all", unit="steps", minimum=10)
     batch: int = option(64, "Images per step of a classifier", unit="images", minimum=2, advanced=True)

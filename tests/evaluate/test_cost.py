@@ -45,6 +45,9 @@ def put(ws: Workspace, kind: str, name: str, parents: Sequence[Artifact] = (), *
 RUN = {"model": "SiT-Ti/2", "image_size": 16, "images_seen": 2_000, "images": 40, "steps": 200}
 
 
+BRIEF = {**RUN, "images_seen": 1_999, "steps": 199, "images": 1_000}
+
+
 @pytest.fixture
 def way(workspace: Workspace) -> dict[str, Artifact]:
     """A data set of 1,000 images, 40 of them chosen, a run of 200 steps on a GPU, its samples and a report."""
@@ -132,6 +135,15 @@ def test_a_measured_run_is_taken_where_there_is_one(workspace: Workspace, way: d
     assert itself.full is not None
     assert itself.full.itself
     assert itself.ratios == {}
+
+
+def test_a_short_run_on_all_images_is_not_compared_with(workspace: Workspace, way: dict[str, Artifact]) -> None:
+    put(workspace, "runs", "brief", [way["data"]], wall_seconds=1.0, device_seconds=1.0, device="cuda", **BRIEF)
+    assert receipt(way["run"]).full.how == "projected"  # type: ignore[union-attr]
+    asked = receipt(way["run"], against="measured")
+    assert asked.full is not None
+    assert asked.full.run == "brief"
+    assert "no saving in time of the device: 1% of it" in said(asked)
 
 
 def test_a_run_that_went_on_counts_both_parts(workspace: Workspace, way: dict[str, Artifact]) -> None:
