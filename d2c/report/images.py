@@ -1,0 +1,101 @@
+"""Pictures inside the page: WebP as data URIs, small, many in one."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from PIL import Image
+
+from d2c.artifacts import Artifact
+from d2c.data.store import Images
+from d2c.data.thumbnails import Thumbnails
+from d2c.errors import D2CError
+
+EXACT = 32  # px; images up to here are kept lossless, enlarged by whole factors so that browsers show square pixels
+TILE = 72  # px; side of a larger image in a strip
+
+
+@dataclasses.dataclass(frozen=True)
+class Strip:
+    """Images in one row (or some rows of `columns`), all square tiles of `tile` px, as one data URI."""
+
+    uri: str
+    count: int
+    columns: int
+    tile: int
+    alt: str
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return -(-self.count // self.columns)
+
+
+def data_uri(picture: Image.Image, *, exact: bool) -> str:
+    """A picture as a WebP data URI, lossless where `exact`."""
+    file = io.BytesIO()
+    if exact:
+        picture.save(file, "WEBP", lossless=True, quality=80, method=4)
+    else:
+        picture.save(file, "WEBP", quality=82, method=4)
+    return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def strip(pictures: Sequence[Image.Image], alt: str, *, columns: int = 0, tile: int = TILE) -> Strip:
+    """Pictures as one, each fitted into a square and centred, at most `tile` px a side; tiny ones are enlarged."""
+    side = min(tile, max((max(p.size) for p in pictures), default=1))
+    columns = min(columns or len(pictures), max(len(pictures), 1))
+    rows = -(-len(pictures) // columns) if pictures else 1
+    grey = all(p.mode == "L" for p in pictures)
+    sheet = Image.new("L" if grey else "RGB", (max(columns, 1) * side, rows * side))
+    for place, picture in enumerate(pictures):
+        small = picture if grey or picture.mode == "RGB" else picture.convert("RGB")
+        longest = max(small.size)
+        if longest > side:
+            shape = (max(1, round(small.width * side / longest)), max(1, round(small.height * side / longest)))
+            small = small.resize(shape, Image.Resampling.LANCZOS, reducing_gap=2.0)
+        left, top = place % columns * side, place // columns * side
+        sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
+    if side <= EXACT:
+        factor = max(TILE // side, 1)
+        sheet = sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST)
+    return Strip(data_uri(sheet, exact=side <= EXACT), len(pictures), columns, side, alt)
+
+
+def array_picture(pixels: np.ndarray) -> Image.Image:
+    """An image (H, W, C) uint8 as a picture."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def real_pictures(*holders: Artifact | None) -> Callable[[int], Image.Image] | None:
+    """What reads a real image by sample_id from the first of these that has it; None when there is none of them.
+
+    Thumbnails first, which are small and always at hand; then the images themselves (of a condensed set).
+    """
+    readers: list[Callable[[int], Image.Image]] = []
+    for holder in holders:
+        if holder is None:
+            continue
+        if (holder.path / "thumbnails.parquet").is_file():
+            small = Thumbnails(holder)
+            readers.append(lambda sample_id, small=small: Image.open(io.BytesIO(small.bytes(sample_id))))
+        elif (holder.path / "images.parquet").is_file():
+            readers.append(Images(holder).image)
+    if not readers:
+        return None
+
+    def read(sample_id: int) -> Image.Image:
+        problem: Exception = D2CError(f"there is no image {sample_id}")
+        for reader in readers:
+            try:
+                picture = reader(sample_id)
+                return picture.convert("L" if picture.mode in ("L", "1") else "RGB")
+            except (D2CError, OSError) as why:
+                problem = why
+        raise D2CError(f"image {sample_id} cannot be read ({problem}): copy its data set again")
+
+    return read
