@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -22,6 +23,7 @@ class Scale:
         self.low, self.span, self.start, self.length = low, (high - low) or 1.0, start, end - start
 
     def __call__(self, value: float) -> float:
+        """Where a value lies."""
         return self.start + (value - self.low) / self.span * self.length
 
 
@@ -98,7 +100,9 @@ def values(rows: Sequence[Value], *, alt: str, label: float = 128, better: str =
     across = Scale(low, high, left, right)
     for tick in ticks(low, high, 4):
         drawing.line(across(tick), top, across(tick), bottom, "grid")
-        drawing.text(across(tick), bottom + 15, f"{100 * tick:g} %" if share else tick_text(tick), anchor="middle", kind="small")
+        drawing.text(
+            across(tick), bottom + 15, f"{100 * tick:g} %" if share else tick_text(tick), anchor="middle", kind="small"
+        )
     if better:
         drawing.text((left + right) / 2, bottom + 31, f"{better} is better", anchor="middle", kind="small")
     for i, r in enumerate(rows):
@@ -128,7 +132,9 @@ def bars(rows: Sequence[Value], *, alt: str, most: float = 1.0, line: float | No
         drawing.text(0, y + 14, clip(r.name, 17))
         drawing.add("rect", x=left, y=y + 4, width=right - left, height=13, class_="track", rx=2)
         if known(r.value) and r.value is not None:
-            drawing.add("rect", x=left, y=y + 4, width=max(across(r.value) - left, 0.5), height=13, class_="bar s0", rx=2)
+            drawing.add(
+                "rect", x=left, y=y + 4, width=max(across(r.value) - left, 0.5), height=13, class_="bar s0", rx=2
+            )
         drawing.text(width, y + 14, r.shown or number(r.value), anchor="end", kind="strong")
     if line is not None:
         drawing.line(across(line), top - 4, across(line), top + step * len(rows), "rule")
@@ -151,7 +157,9 @@ def trade_off(spots: Sequence[Spot], *, x: str, y: str, alt: str) -> Markup:
         drawing.mark(MARKS[s.style % len(MARKS)], across(s.x), up(s.y), f"dot s{s.style % 8}", 6)
     for s in there:
         at_edge = across(s.x) > right - 60
-        drawing.text(across(s.x) + (-9 if at_edge else 9), up(s.y) + 4, clip(s.name, 18), anchor="end" if at_edge else "start")
+        drawing.text(
+            across(s.x) + (-9 if at_edge else 9), up(s.y) + 4, clip(s.name, 18), anchor="end" if at_edge else "start"
+        )
     return drawing.markup()
 
 
@@ -185,9 +193,11 @@ def _range(low: float, high: float, margin: float, *, floor: bool = False) -> tu
 
 def _finite(series: Series) -> list[tuple[float, float]]:
     """The finite points, at most POINTS of them: each then stands for as many neighbours, with their mean."""
-    points = [(float(x), float(y)) for x, y in zip(series.x, series.y, strict=True) if known(float(x)) and known(float(y))]
+    points = [
+        (float(x), float(y)) for x, y in zip(series.x, series.y, strict=True) if known(float(x)) and known(float(y))
+    ]
     if len(points) <= POINTS:
         return points
     edges = [round(i * len(points) / POINTS) for i in range(POINTS + 1)]
-    parts = [points[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [points[a:b] for a, b in pairwise(edges)]
     return [(part[-1][0], sum(p[1] for p in part) / len(part)) for part in parts]

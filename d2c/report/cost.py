@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d2c.artifacts import Artifact
 from d2c.report.lineage import Entry, Ledger
-from d2c.report.say import known, seconds, sentence, size
+from d2c.report.say import known, many, seconds, sentence, size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,27 +42,32 @@ class Bill:
         return self.total.wall
 
 
-def bill(subject: Artifact, ledger: Ledger, price: float) -> Bill:
-    """What a subject and everything it was made from took, every artifact counted once."""
+def bill(subject: Artifact, ledger: Ledger, price: float, *, by_stage: bool = False) -> Bill:
+    """What a subject and everything it was made from took, every artifact counted once; or a line for each stage."""
     rows = [e for e in ledger if e.artifact is not None]
-    lines = [_line(e, e.made) for e in rows]
-    total = {key: sum(float(e.made.get(key) or 0) for e in rows) for key in ("wall_seconds", "device_seconds", "bytes")}
-    total["peak_memory"] = max((float(e.made.get("peak_memory") or 0) for e in rows), default=0.0)
-    said = _receipt(subject, price)
-    energies = {
-        str(_get(row, "fingerprint")): energy
-        for row in _get(said, "rows", ())
-        if known(energy := _get(row, "energy_kwh"))
-    }
-    lines = [
-        dataclasses.replace(line, energy=kwh(energies.get(line.entry.fingerprint if line.entry else "")))
-        for line in lines
-    ]
-    below = _line(None, total)
-    below = dataclasses.replace(below, stage="Together", energy=kwh(sum(energies.values()) if energies else None))
+    said = None if by_stage else _receipt(subject, price)
+    if by_stage:
+        kinds = list(dict.fromkeys(e.stage for e in rows))
+        lines = [_sum([e for e in rows if e.stage == kind], kind) for kind in kinds]
+    else:
+        lines = [_line(e, e.made) for e in rows]
     missing = ledger.missing()
     notes = [f"Not counted, for it is not here: {', '.join(f'{e.kind}/{e.name}' for e in missing)}."] if missing else []
-    return Bill(tuple(lines), below, tuple(_told(said) or notes), bool(energies))
+    return Bill(
+        tuple(lines), _sum(rows, "Together"), tuple(_told(said) or notes), any(line.energy != "–" for line in lines)
+    )
+
+
+def _sum(entries: Sequence[Entry], stage: str) -> Line:
+    """Several artifacts as one line: sums, and the largest memory."""
+    keys = ("wall_seconds", "device_seconds", "bytes")
+    total: dict[str, Any] = {key: sum(float(e.made.get(key) or 0) for e in entries) for key in keys}
+    total["peak_memory"] = max((float(e.made.get("peak_memory") or 0) for e in entries), default=0.0)
+    energies = [e.made["energy_kwh"] for e in entries if known(e.made.get("energy_kwh"))]
+    total["energy_kwh"] = sum(energies) if energies else None
+    devices = {str(e.made.get("device") or "") for e in entries} - {""}
+    line = _line(None, {**total, "device": devices.pop() if len(devices) == 1 else ""})
+    return dataclasses.replace(line, stage=stage, name=many(len(entries), "artifact") if stage != "Together" else "")
 
 
 def kwh(value: Any) -> str:
@@ -80,14 +85,14 @@ def _line(entry: Entry | None, record: Any) -> Line:
         seconds(record.get("wall_seconds")),
         seconds(record.get("device_seconds")) if record.get("device_seconds") else "–",
         str(record.get("device") or ""),
-        "–",
+        kwh(record.get("energy_kwh")),
         size(record.get("peak_memory")),
         size(record.get("bytes")),
     )
 
 
 def _receipt(subject: Artifact, price: float) -> Any:
-    """The receipt where this version has one and can make it of such a subject; it decorates, and never fails a report."""
+    """The receipt where this version has one and can make it of the subject: a report never fails for it."""
     try:
         return importlib.import_module("d2c.evaluate.cost").receipt(subject, price=price)
     except Exception:  # another kind of subject, an artifact that is not here
@@ -115,7 +120,9 @@ def _told(said: Any) -> list[str]:
             low, high = float(_get(hours, "low", 0)), float(_get(hours, "high", 0))
             lines.append(f"That is {_times(low, high)} the device time of making this model")
     if known(money := _get(make, "money")):
-        lines.append(f"At the price given, making the model costs {money:,.2f} {_get(_get(said, 'config'), 'currency', '')}")
+        lines.append(
+            f"At the price given, making the model costs {money:,.2f} {_get(_get(said, 'config'), 'currency', '')}"
+        )
     return [sentence(line) for line in (*lines, *(str(n) for n in _get(said, "notes", ()) or ()))]
 
 

@@ -46,11 +46,15 @@ def of_run(run: Artifact, ledger: Ledger) -> list[Chart]:
     ):
         key = key if key in lines or key != "diffusion" else "loss"
         if key in lines:
-            steps, raw, smooth = lines[key]
+            steps, _, smooth = lines[key]
             drawing = curves(
                 [Series(title, steps.tolist(), smooth.tolist())], x="step", y="loss", alt=_told(title, steps, smooth)
             )
-            found.append(Chart(title, drawing, f"{says}: {number(smooth[0])} at first, {number(smooth[-1])} at the end.", sources))
+            found.append(
+                Chart(
+                    title, drawing, f"{says}: {number(smooth[0])} at first, {number(smooth[-1])} at the end.", sources
+                )
+            )
     gap = _gap(lines)
     return [*found, Chart(*gap, sources)] if gap else found
 
@@ -80,9 +84,9 @@ def _gap(lines: Mapping[str, tuple[np.ndarray, ...]]) -> tuple[str, Markup, str]
 
 def over_steps(run: Artifact, report: Artifact, ledger: Ledger) -> list[Chart]:
     """Judged numbers of a run's snapshots, where there are at least two that were judged alike."""
-    alike = [r for r in judgements(run) if _same(r, report)]
+    same = [r for r in judgements(run) if alike(r, report)]
     last = run.facts.get("steps")
-    steps = {int(r.facts.get("step") or r.recipe.get("step") or last or 0): r for r in alike}
+    steps = {int(r.facts.get("step") or r.recipe.get("step") or last or 0): r for r in same}
     if len(steps) < 2:
         return []
     found = []
@@ -107,7 +111,7 @@ def judgements(run: Artifact) -> list[Artifact]:
     ]
 
 
-def _same(one: Artifact, other: Artifact) -> bool:
+def alike(one: Artifact, other: Artifact) -> bool:
     """Whether two reports differ in the step they judge alone."""
     drop = {"step"}
     return {k: v for k, v in one.recipe.items() if k not in drop} == {

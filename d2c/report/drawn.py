@@ -126,7 +126,9 @@ def matched(samples: Artifact, names: Sequence[str], labels: Sequence[int], each
     """The first samples of some classes in one strip, row by row: the same noise in every drawing of one seed."""
     table: pd.DataFrame = samples.table("samples.parquet")
     read = reader(samples.path, table)
-    indices = [i for j in range(each) for v in labels for i in table.loc[table["label"] == v, "index"].tolist()[j : j + 1]]
+    indices = [
+        i for j in range(each) for v in labels for i in table.loc[table["label"] == v, "index"].tolist()[j : j + 1]
+    ]
     if not indices:
         return None
     of = ", ".join(names[v] if v < len(names) else str(v) for v in labels)

@@ -99,7 +99,7 @@ def _condensed(facts: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[str
 def _run(facts: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[str, str]:
     size = facts.get("parameters")
     said = [str(facts.get("model") or recipe.get("model") or "")]
-    said += [f"{size / 1e6:,.1f} million parameters"] if known(size) else []
+    said += [f"{float(size) / 1e6:,.1f} million parameters"] if size else []
     said += [f"{facts['images_seen']:,} images seen"] if known(facts.get("images_seen")) else []
     return many(facts.get("steps"), "step"), ", ".join(said)
 

@@ -16,10 +16,13 @@ TERMS = {
         "The few chosen images, with text and visual features stored beside them, that a model is trained on.",
     ),
     "interval": ("Interval k", "A class is put in order from easy to hard, and every k-th image is taken."),
-    "held_out": ("Real images, held out", "Images of the data set that the model was not trained on: what a good model equals."),
+    "held_out": (
+        "Real images, held out",
+        "Images of the data set that the model was not trained on: what a good model equals.",
+    ),
     "copies": (
         "Copy machine",
-        "A control that only shows the training images again. A number on which it wins cannot tell learning from copying.",
+        "A control that only shows the training images again. A number on which it wins is blind to copying.",
     ),
     "copying": ("Copying", "Drawing training images again, more or less as they are, instead of new ones like them."),
     "accuracy": (
@@ -28,10 +31,13 @@ TERMS = {
     ),
     "fd": (
         "FD (Fréchet distance)",
-        "How far the samples are from real images as a crowd, in the features of the network that the name says; 0 is equal.",
+        "How far the samples are from real images as a crowd, in the features that the name says; 0 is equal.",
     ),
     "fid": ("FID", "FD in the features of one certain network (Inception of 2015); only these compare with papers."),
-    "kid": ("KID (kernel distance)", "Another distance of two crowds of images, which does not depend on their number; 0 is equal."),
+    "kid": (
+        "KID (kernel distance)",
+        "Another distance of two crowds of images, which does not depend on their number; 0 is equal.",
+    ),
     "is": ("Inception score", "High where each image is clearly of some class and all classes come up."),
     "precision": ("Precision", "Share of samples that lie among real images."),
     "recall": ("Recall", "Share of real images that lie among the samples: low means variety is missing."),
@@ -40,19 +46,28 @@ TERMS = {
     "vendi": ("Vendi score", "How many clearly different images the samples amount to."),
     "nearest_ratio": (
         "Distance ratio",
-        "How far samples are from their nearest training image, against real held-out images: 1 is like real, 0 a copy.",
+        "How far samples are from their nearest training image, against held-out images: 1 is like real, 0 a copy.",
     ),
-    "share_below": ("Closer than real", "Share of samples nearer to a training image than 99 % of real held-out images are."),
+    "share_below": (
+        "Closer than real",
+        "Share of samples nearer to a training image than 99 % of real held-out images are.",
+    ),
     "memorised": ("Memorised", "Share of samples whose nearest training image is three times as near as the second."),
-    "auth_pct": ("AuthPct", "Share of samples that are further from their training image than its own nearest neighbour is."),
+    "auth_pct": (
+        "AuthPct",
+        "Share of samples that are further from their training image than its own nearest neighbour is.",
+    ),
     "ct": ("C_T", "A test of samples' distances against held-out ones; far below 0 is copying."),
-    "gap": ("Held-out gap", "Loss on images that were not trained on, minus loss on those that were. It opens with learning by heart."),
+    "gap": (
+        "Held-out gap",
+        "Loss on images that were not trained on, minus loss on those that were. It opens with learning by heart.",
+    ),
     "loss": ("Loss", "The number that training lowers: how badly noise is taken out."),
     "alignment": ("Alignment", "Training the model's inner features to be like those of a vision model."),
     "guidance": ("Guidance", "How strongly drawing is pulled towards the class asked for; 1 is not at all."),
     "interval95": (
         "Interval (2.9 to 3.3)",
-        "Where the number would lie in 95 of 100 repetitions; two numbers whose intervals overlap are not surely different.",
+        "Where the number would lie in 95 of 100 repetitions; numbers whose intervals overlap may be equal.",
     ),
     "seed": ("Seed", "The number that all chance is drawn from; the same seed gives the same result."),
     "fingerprint": (
@@ -60,7 +75,10 @@ TERMS = {
         "A short name for a recipe and all it was made from: two artifacts with one fingerprint were made alike.",
     ),
     "artifact": ("Artifact", "One stage's result in a folder of its own, with the recipe that made it."),
-    "device_seconds": ("Device time", "Seconds that the GPUs (or, without one, the machine) worked, added up over all devices."),
+    "device_seconds": (
+        "Device time",
+        "Seconds that the GPUs (or, without one, the machine) worked, added up over all devices.",
+    ),
 }
 
 

@@ -71,6 +71,10 @@ def array_picture(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
 
 
+def _small(thumbnails: Thumbnails) -> Callable[[int], Image.Image]:
+    return lambda sample_id: Image.open(io.BytesIO(thumbnails.bytes(sample_id)))
+
+
 def real_pictures(*holders: Artifact | None) -> Callable[[int], Image.Image] | None:
     """What reads a real image by sample_id from the first of these that has it; None when there is none of them.
 
@@ -81,8 +85,7 @@ def real_pictures(*holders: Artifact | None) -> Callable[[int], Image.Image] | N
         if holder is None:
             continue
         if (holder.path / "thumbnails.parquet").is_file():
-            small = Thumbnails(holder)
-            readers.append(lambda sample_id, small=small: Image.open(io.BytesIO(small.bytes(sample_id))))
+            readers.append(_small(Thumbnails(holder)))
         elif (holder.path / "images.parquet").is_file():
             readers.append(Images(holder).image)
     if not readers:

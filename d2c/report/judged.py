@@ -57,7 +57,13 @@ class Metric:
             if (said := self.groups.get(group)) is not None
         ]
         told = "; ".join(f"{r.name.lower()} {r.shown}" for r in rows)
-        return values(rows, alt=f"{self.name}, {self.better}er is better: {told}", better=f"{self.better}er", label=104, share=self.key in SHARES)
+        return values(
+            rows,
+            alt=f"{self.name}, {self.better}er is better: {told}",
+            better=f"{self.better}er",
+            label=104,
+            share=self.key in SHARES,
+        )
 
 
 def metrics_of(said: Mapping[str, Any]) -> list[Metric]:
@@ -70,7 +76,11 @@ def metrics_of(said: Mapping[str, Any]) -> list[Metric]:
             row["groups"][str(entry.get("of", "samples"))] = entry
         return [_metric(name, row["entry"], row["groups"]) for name, row in found.items()]
     rows = {row["row"]: row for row in said["rows"]}
-    shown = (("accuracy", "Read as asked", "high"), ("fd", f"FD-{extractor}", "low"), ("kid", f"KID-{extractor}", "low"))
+    shown = (
+        ("accuracy", "Read as asked", "high"),
+        ("fd", f"FD-{extractor}", "low"),
+        ("kid", f"KID-{extractor}", "low"),
+    )
     return [
         Metric(
             key,
@@ -147,13 +157,16 @@ def reasons(said: Mapping[str, Any]) -> list[str]:
         return [sentence(why)]
     if isinstance(why, Sequence) and why:
         return [sentence(str(w)) for w in why]
-    return [sentence(str(w)) for w in said.get("warnings") or () if "training image" in str(w)]
+    told = [str(w).removeprefix("copying suspected: ") for w in said.get("warnings") or ()]
+    return [sentence(w) for w in told if "training image" in w]
 
 
 def finding(trained: int | None, total: int | None, facts: Mapping[str, Any]) -> str:
     """The headline: how few images, how well it reads, and whether it copies."""
     share = f" ({percent(trained / total)})" if trained and total and trained < total else ""
-    of = f"{trained:,} of {total:,} images" if trained and total and trained < total else many(trained or total, "image")
+    of = (
+        f"{trained:,} of {total:,} images" if trained and total and trained < total else many(trained or total, "image")
+    )
     read = f"{percent(facts.get('accuracy'))} of its samples are read as the class asked for"
     return f"Trained on {of}{share}: {read}, {VERDICTS[verdict_of(facts)][1]}"
 
@@ -165,9 +178,9 @@ def beside(metrics: Sequence[Metric]) -> str:
         return ""
     said = {group: number(distance.groups.get(group, {}).get("value")) for group in GROUPS}
     return (
-        f"{distance.name} says how far the samples are from real images, all in all, and lower is better: the samples get "
-        f"{said['samples']}, real images that were not trained on get {said['held_out']}, and a machine that only shows "
-        f"its training images again gets {said['copies']}."
+        f"{distance.name} says how far the samples are from real images, all in all, and lower is better: the samples "
+        f"get {said['samples']}, real images that were not trained on get {said['held_out']}, and a machine that only "
+        f"shows its training images again gets {said['copies']}."
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
@@ -64,13 +65,19 @@ def render(page: Page) -> str:
 
 
 def warned(artifacts: Sequence[Artifact], ledger: Ledger) -> list[Warned]:
-    """The warnings of artifacts as sentences, each once, with all that gave it."""
-    found: dict[str, list[Entry]] = {}
+    """The warnings of artifacts as sentences: one for all that differ in their numbers alone, with all that gave it."""
+    found: dict[str, tuple[str, list[Entry]]] = {}
     for artifact in artifacts:
         for line in artifact.facts.get("warnings") or ():
             entry = ledger.of(artifact)
-            found.setdefault(say.sentence(str(line)), []).extend([entry] if entry else [])
-    return [Warned(text, tuple(entries)) for text, entries in found.items()]
+            text = say.sentence(str(line))
+            found.setdefault(re.sub(r"\d[\d.,]*", "#", text), (text, []))[1].extend([entry] if entry else [])
+    return [Warned(text, tuple(entries)) for text, entries in found.values()]
+
+
+def ledger_section(ledger: Ledger) -> Section:
+    """Every number's command and fingerprint."""
+    return Section("ledger", "Where every number is from", "ledger.html.j2", {"ledger": ledger})
 
 
 @functools.cache

@@ -42,9 +42,9 @@ def name_of(metric: str) -> str:
     return NAMES.get(metric, metric.replace("_", " "))
 
 
-def known(value: Any) -> bool:
+def known(value: object) -> bool:
     """Whether a value is a finite number."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def number(value: Any) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d2c.artifacts import Artifact
@@ -12,62 +10,10 @@ from d2c.report import cost, curves, drawn, flow, judged
 from d2c.report.chosen import class_rows
 from d2c.report.glossary import terms
 from d2c.report.images import real_pictures
-from d2c.report.lineage import Ledger, ancestor
-from d2c.report.page import Page, Section, Tile, warned
-from d2c.report.say import known, many, metric, number, percent, title
+from d2c.report.page import Page, Section, ledger_section, warned
+from d2c.report.say import known
+from d2c.report.story import TONES, Story, counts_of, headline_of, kind_of, lead_of, story_of, tiles_of
 from d2c.select.made import holder_of
-
-KINDS = ("reports", "runs", "condensed", "subsets", "samples")
-
-
-@dataclasses.dataclass(frozen=True)
-class Story:
-    """The artifacts that a report is about, by kind, as far as they are here; `names` are the classes'."""
-
-    subject: Artifact
-    way: Mapping[str, Artifact]
-    names: Sequence[str]
-    ledger: Ledger
-    price: float
-    most: int  # classes in a figure
-
-    def of(self, kind: str) -> Artifact | None:
-        """The artifact of a kind."""
-        return self.way.get(kind)
-
-
-def story_of(subject: Artifact, price: float, most: int) -> Story:
-    """What a subject was made from, and for a run its newest judgement."""
-    way: dict[str, Artifact] = {}
-    last = subject
-    if subject.kind == "runs":
-        if subject.facts.get("task", "generate") != "generate":
-            raise D2CError(f"runs/{subject.name} is a classifier: report on a run of d2c train, or on what was chosen")
-        found = curves.judgements(subject)
-        last = next((r for r in reversed(found) if not r.facts.get("step")), found[-1] if found else subject)
-        drawings = [s for s in subject.workspace.list("samples") if s.record["parents"][:1] and
-                    s.record["parents"][0]["fingerprint"] == subject.fingerprint]  # fmt: skip
-        if last is subject and drawings:
-            last = drawings[-1]
-    for kind in ("reports", "samples", "runs", "condensed", "subsets", "scores", "datasets"):
-        if last.kind == kind:
-            way[kind] = last
-    for kind in ("samples", "runs", "condensed", "subsets", "scores", "datasets"):
-        start = way.get("runs", last) if kind in ("condensed", "subsets", "scores", "datasets") else last
-        if kind not in way and (found_one := ancestor(start, kind)) is not None:
-            way[kind] = found_one
-    if "runs" in way and not any(p["kind"] == "condensed" for p in way["runs"].record["parents"]):
-        for kind in ("condensed", "subsets", "scores"):  # trained on the whole data set
-            way.pop(kind, None)
-    subjects = [a for a in (subject, last) if a is not None]
-    snapshots = curves.judgements(way["runs"]) if "runs" in way else []
-    ledger = Ledger(subject.workspace, {a.fingerprint: a for a in (*subjects, *_stepped(last, snapshots))}.values())
-    names = drawn.class_names(*(way.get(k) for k in ("datasets", "runs", "condensed")))
-    return Story(subject, way, names, ledger, price, most)
-
-
-def _stepped(last: Artifact, found: Sequence[Artifact]) -> list[Artifact]:
-    return [r for r in found if last.kind == "reports" and curves._same(r, last)]
 
 
 def page_of(subject: Artifact, price: float, most: int) -> Page:
@@ -88,96 +34,9 @@ def page_of(subject: Artifact, price: float, most: int) -> Page:
     used = _used(story)
     sections += [Section("words", "The words", "words.html.j2", {"terms": terms(used)}), ledger_section(story.ledger)]
     kept = [s for s in sections if s is not None]
-    return Page(subject, _kind(story), _headline(story), _lead(story), _tiles(story, bill.wall), kept, story.ledger)
-
-
-def ledger_section(ledger: Ledger) -> Section:
-    """Every number's command and fingerprint."""
-    return Section("ledger", "Where every number is from", "ledger.html.j2", {"ledger": ledger})
-
-
-def _kind(story: Story) -> str:
-    if story.of("reports"):
-        return "A trained model, judged"
-    if story.of("runs"):
-        return "A trained model, not judged"
-    return "A condensed set" if story.subject.kind == "condensed" else "A chosen set"
-
-
-def _counts(story: Story) -> tuple[int | None, int | None]:
-    """Images trained on (or chosen), and images of the data set."""
-    dataset, chosen = story.of("datasets"), story.of("condensed") or story.of("subsets")
-    total = dataset.facts.get("images") if dataset else None
-    trained = chosen.facts.get("images", chosen.facts.get("chosen")) if chosen else total
-    return trained, total
-
-
-def _headline(story: Story) -> str:
-    trained, total = _counts(story)
-    report, run = story.of("reports"), story.of("runs")
-    if report is not None:
-        return judged.finding(trained, total, _facts(report))
-    share = f" ({percent(trained / total)})" if trained and total else ""
-    if run is not None:
-        of = f"{trained:,} of {total:,} images{share}" if trained != total and trained and total else many(total, "image")
-        return f"Trained on {of} for {many(run.facts.get('steps'), 'step')}; nobody has judged it yet"
-    subset = story.of("subsets")
-    how = flow.way_of(subset.facts, subset.recipe) if subset else "as its record says"
-    verb = "made from" if subset is not None and subset.facts.get("made") else "chosen out of"
-    return f"{many(trained, 'image')} {verb} {many(total, 'image') if total else 'a larger set'}{share}: {how}"
-
-
-def _facts(report: Artifact) -> dict[str, Any]:
-    return judged.copying_facts(report, report.json("report.json"))
-
-
-def _lead(story: Story) -> list[str]:
-    run, report, dataset = story.of("runs"), story.of("reports"), story.of("datasets")
-    name = f"the data set {title(dataset)}" if dataset else "a data set that was not copied along"
-    if run is None:
-        return [f"A small set out of {name}, for training a diffusion model on it. Nothing was trained on it in this report."]
-    model = run.facts.get("model") or run.recipe.get("model") or "a diffusion model"
-    first = (
-        f"A diffusion model ({model}) was trained on a small part of {name}, so that it learns from few images what it "
-        "would from all of them." if story.of("condensed") else f"A diffusion model ({model}) was trained on all of {name}."
-    )  # fmt: skip
-    if report is None:
-        return [first]
-    beside = judged.beside(judged.metrics_of(report.json("report.json")))
-    return [first, beside] if beside else [first]
-
-
-def _tiles(story: Story, wall: str) -> list[Tile]:
-    trained, total = _counts(story)
-    report, run = story.of("reports"), story.of("runs")
-    chosen = story.of("condensed") or story.of("subsets")
-    tiles = []
-    if trained and total and chosen is not None:
-        verb = "trained on" if run else "chosen"
-        tiles.append(Tile(percent(trained / total), f"of the images {verb}", f"{trained:,} of {total:,}", story.ledger.of(chosen)))
-    if report is not None:
-        entry, facts = story.ledger.of(report), _facts(report)
-        found = {m.key: m for m in reversed(judged.metrics_of(report.json("report.json")))}
-        for key in ("accuracy", "fd"):
-            if key in found:
-                tiles.append(Tile(found[key].cell("samples")["value"], found[key].name, _beside(found[key]), entry))
-        verdict = judged.verdict_of(facts)
-        tone = {"copies": "bad", "suspected": "bad", "generalises": "good", "unsuspected": "good"}.get(verdict, "open")
-        ratio = f"distance ratio {number(facts['nearest_ratio'])}; real images get 1" if known(facts.get("nearest_ratio")) else ""
-        tiles.append(Tile(judged.VERDICTS[verdict][0], "Copying", ratio, entry, tone))
-    tiles.append(Tile(wall, "from images to here", "all stages together", None))
-    return tiles
-
-
-def _beside(found: judged.Metric) -> str:
-    said = [
-        f"{name} {found.cell(group)['value']}"
-        for group, name in (("held_out", "real images"), ("copies", "copy machine"))
-        if known(found.groups.get(group, {}).get("value"))
-    ]
-    if found.key == "accuracy":
-        said = said[:1]
-    return ", ".join(said) + ("" if found.key == "accuracy" else f"; {found.better}er is better")
+    return Page(
+        subject, kind_of(story), headline_of(story), lead_of(story), tiles_of(story, bill.wall), kept, story.ledger
+    )
 
 
 def _warnings(story: Story) -> Section | None:
@@ -186,8 +45,13 @@ def _warnings(story: Story) -> Section | None:
 
 
 def _done(story: Story) -> Section:
-    trained, total = _counts(story)
-    data = {"boxes": flow.boxes(story.way, story.ledger), "trained": trained, "total": total, "missing": story.ledger.missing()}
+    trained, total = counts_of(story)
+    data = {
+        "boxes": flow.boxes(story.way, story.ledger),
+        "trained": trained,
+        "total": total,
+        "missing": story.ledger.missing(),
+    }
     return Section("done", "What was done", "flow.html.j2", data)
 
 
@@ -206,7 +70,13 @@ def _chosen(story: Story) -> Section | None:
         rows, classes = class_rows(chosen, story.names, read, story.most)
     except D2CError as problem:
         return Section("chosen", "What was chosen", "chosen.html.j2", {"rows": [], "why": str(problem)})
-    data = {"rows": rows, "classes": classes, "entry": story.ledger.of(chosen), "why": "", "made": bool(chosen.facts.get("made"))}
+    data = {
+        "rows": rows,
+        "classes": classes,
+        "entry": story.ledger.of(chosen),
+        "why": "",
+        "made": bool(chosen.facts.get("made")),
+    }
     return Section("chosen", "What was chosen", "chosen.html.j2", data)
 
 
@@ -243,7 +113,9 @@ def _pairs(story: Story) -> Section | None:
     pairs = _tried(lambda: (drawn.closest_pairs(report, samples, run, story.names), 0))[0]
     if not pairs:
         return None
-    return Section("pairs", "Beside the training images", "pairs.html.j2", {"pairs": pairs, "entry": story.ledger.of(report)})
+    return Section(
+        "pairs", "Beside the training images", "pairs.html.j2", {"pairs": pairs, "entry": story.ledger.of(report)}
+    )
 
 
 def _curves(story: Story) -> Section | None:
@@ -283,11 +155,11 @@ def _copying(story: Story) -> Section | None:
         return None
     said = report.json("report.json")
     facts = judged.copying_facts(report, said)
-    trained, _ = _counts(story)
+    trained, _ = counts_of(story)
     verdict = judged.verdict_of(facts)
     data = {
         "verdict": judged.VERDICTS[verdict][0],
-        "tone": {"copies": "bad", "suspected": "bad", "generalises": "good", "unsuspected": "good"}.get(verdict, "open"),
+        "tone": TONES[verdict],
         "rows": judged.copying_rows(facts, trained),
         "reasons": judged.reasons(said),
         "entry": story.ledger.of(report),
@@ -306,10 +178,11 @@ def _used(story: Story) -> set[str]:
     if report is not None:
         said = report.json("report.json")
         found = judged.metrics_of(said)
-        used |= {"copies", *(m.key for m in found), *(k for k, v in judged.copying_facts(report, said).items() if known(v))}
+        used |= {
+            "copies",
+            *(m.key for m in found),
+            *(k for k, v in judged.copying_facts(report, said).items() if known(v)),
+        }
         used |= {"fid"} if any("fid" in m.name.lower() for m in found) else set()
         used |= {"interval95"} if any(m.cell("samples")["interval"] for m in found) else set()
     return used
-
-
-__all__ = ["KINDS", "Story", "ledger_section", "metric", "page_of", "story_of"]

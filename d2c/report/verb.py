@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 from pathlib import Path
 from typing import Any
 
+from d2c import naming
 from d2c.artifacts import KINDS, Artifact, Workspace
 from d2c.config import configure, option
 from d2c.errors import D2CError
 from d2c.naming import fingerprint_of
 
-SUBJECTS = tuple(k for k in ("reports", "comparisons", "runs", "condensed", "subsets", "samples") if k in KINDS)
+SUBJECTS = ("reports", "comparisons", "runs", "condensed", "subsets", "samples")
 MARK = '<meta name="generator" content="d2c report">'  # by which --force knows a file that it may replace
 
 
@@ -20,10 +22,10 @@ MARK = '<meta name="generator" content="d2c report">'  # by which --force knows 
 class ReportConfig:
     """Where the report goes and how much of it there is."""
 
-    to: str = option(
-        "", "The file to write (default: exports/KIND-NAME.html in the workspace)", identity=False
+    to: str = option("", "The file to write (default: exports/KIND-NAME.html in the workspace)", identity=False)
+    classes: int = option(
+        10, "Classes at most in a figure, evenly spread over all", unit="classes", minimum=1, maximum=100
     )
-    classes: int = option(10, "Classes at most in a figure, evenly spread over all", unit="classes", minimum=1, maximum=100)
     price: float = option(0.0, "Price of an hour of the device, for the receipt", minimum=0)
 
 
@@ -91,17 +93,19 @@ def _meant(
 ) -> tuple[ReportConfig, Artifact]:
     if isinstance(parent, Artifact) and workspace is None:
         workspace = parent.workspace
-    return configure(ReportConfig, config, options), Workspace.at(workspace).resolve(parent, SUBJECTS)
+    return configure(ReportConfig, config, options), Workspace.at(workspace).resolve(parent, subjects())
+
+
+def subjects() -> tuple[str, ...]:
+    """The kinds that a report can be on."""
+    return tuple(kind for kind in SUBJECTS if kind in naming.KINDS)
 
 
 def _html(subject: Artifact, config: ReportConfig) -> tuple[str, bytes]:
     from d2c.report.page import render
 
-    if subject.kind == "comparisons":
-        from d2c.report.compared import page_of
-    else:
-        from d2c.report.single import page_of
-    page = page_of(subject, config.price, config.classes)
+    which = "compared" if subject.kind == "comparisons" else "single"
+    page = importlib.import_module(f"d2c.report.{which}").page_of(subject, config.price, config.classes)
     return page.title, render(page).encode("utf-8", "replace")
 
 
@@ -139,4 +143,6 @@ def stamp(subject: Artifact, config: ReportConfig) -> str:
     beside = [r.fingerprint for r in ws.list("reports")] if subject.kind in ("runs", "reports") else []
     votes = ws.root / "votes" / f"{subject.name}.jsonl"
     size = votes.stat().st_size if subject.kind == "comparisons" and votes.is_file() else 0
-    return fingerprint_of({"classes": config.classes, "price": config.price, "votes": size}, [subject.fingerprint, *beside])
+    return fingerprint_of(
+        {"classes": config.classes, "price": config.price, "votes": size}, [subject.fingerprint, *beside]
+    )
