@@ -187,7 +187,9 @@ def _axes(
 
 def _range(low: float, high: float, margin: float, *, floor: bool = False) -> tuple[float, float]:
     """A range with air at its ends; `floor` keeps its lower end."""
-    span = (high - low) or abs(high) or 1.0
+    span = high - low
+    if span <= 1e-9 * max(abs(low), abs(high), 1e-3):  # one value, as far as a drawing can tell
+        low, span = high, max(abs(high), 1e-3)
     return (low if floor or not margin else low - margin * span), high + margin * span
 
 

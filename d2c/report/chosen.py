@@ -78,16 +78,17 @@ def _drawn(name: str, order: np.ndarray, chosen: np.ndarray, read: Reader) -> Ma
     ranks = sorted(places[int(v)] for v in chosen if int(v) in places)
     along = spread(range(len(order)), ALONG)
     below = spread(ranks, BELOW)
-    track, foot = SMALL + 16, SMALL + 62
+    row = strip([read(int(order[i])) for i in along], "")
+    wide = WIDE if len(along) == ALONG else SMALL * len(along)
+    size = wide * row.height / row.width
+    track, foot = size + 14, size + 60
     said = ", ".join(str(r + 1) for r in ranks[:12]) + (" and further" if len(ranks) > 12 else "")
     alt = (
         f"{name}: {many(len(order), 'image')} from the easiest, left, to the hardest, right; "
         f"{many(len(ranks), 'image')} chosen" + (f", at places {said}" if ranks else "")
     )
     drawing = Drawing(WIDE, foot + LARGE + 2, alt)
-    row = strip([read(int(order[i])) for i in along], alt)
-    size = WIDE / max(len(along), 1) if len(along) == ALONG else SMALL
-    _image(drawing, row.uri, 0, 0, size * len(along), size)
+    _image(drawing, row.uri, 0, 0, wide, size)
     drawing.line(0, track, WIDE, track, "axis")
     last = max(len(order) - 1, 1)
     slot = WIDE / max(len(below), 1)

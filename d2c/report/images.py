@@ -16,23 +16,21 @@ from d2c.data.thumbnails import Thumbnails
 from d2c.errors import D2CError
 
 EXACT = 32  # px; images up to here are kept lossless, enlarged by whole factors so that browsers show square pixels
-TILE = 72  # px; side of a larger image in a strip
+TILE = 72  # px; side of a larger image in a strip, and about that of an enlarged one
+GAP = 6  # px between images, clear
 
 
 @dataclasses.dataclass(frozen=True)
 class Strip:
-    """Images in one row (or some rows of `columns`), all square tiles of `tile` px, as one data URI."""
+    """Images in one row (or rows of `columns`), square tiles of `tile` px, as one data URI, `width` × `height` px."""
 
     uri: str
     count: int
     columns: int
     tile: int
+    width: int
+    height: int
     alt: str
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return -(-self.count // self.columns)
 
 
 def data_uri(picture: Image.Image, *, exact: bool) -> str:
@@ -48,22 +46,23 @@ def data_uri(picture: Image.Image, *, exact: bool) -> str:
 def strip(pictures: Sequence[Image.Image], alt: str, *, columns: int = 0, tile: int = TILE) -> Strip:
     """Pictures as one, each fitted into a square and centred, at most `tile` px a side; tiny ones are enlarged."""
     side = min(tile, max((max(p.size) for p in pictures), default=1))
-    columns = min(columns or len(pictures), max(len(pictures), 1))
+    factor = max(tile // side, 1) if side <= EXACT else 1
+    step, columns = side * factor + GAP, min(columns or len(pictures), max(len(pictures), 1))
     rows = -(-len(pictures) // columns) if pictures else 1
     grey = all(p.mode == "L" for p in pictures)
-    sheet = Image.new("L" if grey else "RGB", (max(columns, 1) * side, rows * side))
+    sheet = Image.new("LA" if grey else "RGBA", (max(columns, 1) * step - GAP, rows * step - GAP))
     for place, picture in enumerate(pictures):
         small = picture if grey or picture.mode == "RGB" else picture.convert("RGB")
         longest = max(small.size)
         if longest > side:
             shape = (max(1, round(small.width * side / longest)), max(1, round(small.height * side / longest)))
             small = small.resize(shape, Image.Resampling.LANCZOS, reducing_gap=2.0)
-        left, top = place % columns * side, place // columns * side
-        sheet.paste(small, (left + (side - small.width) // 2, top + (side - small.height) // 2))
-    if side <= EXACT:
-        factor = max(TILE // side, 1)
-        sheet = sheet.resize((sheet.width * factor, sheet.height * factor), Image.Resampling.NEAREST)
-    return Strip(data_uri(sheet, exact=side <= EXACT), len(pictures), columns, side, alt)
+        small = small.resize((small.width * factor, small.height * factor), Image.Resampling.NEAREST)
+        left, top = place % columns * step, place // columns * step
+        middle = (left + (step - GAP - small.width) // 2, top + (step - GAP - small.height) // 2)
+        sheet.paste(small.convert(sheet.mode), middle)
+    uri = data_uri(sheet.convert("RGBA"), exact=side <= EXACT)
+    return Strip(uri, len(pictures), columns, step - GAP, sheet.width, sheet.height, alt)
 
 
 def array_picture(pixels: np.ndarray) -> Image.Image:

@@ -72,7 +72,7 @@ def warned(artifacts: Sequence[Artifact], ledger: Ledger) -> list[Warned]:
             entry = ledger.of(artifact)
             text = say.sentence(str(line))
             found.setdefault(re.sub(r"\d[\d.,]*", "#", text), (text, []))[1].extend([entry] if entry else [])
-    return [Warned(text, tuple(entries)) for text, entries in found.values()]
+    return [Warned(text, tuple(sorted(entries, key=lambda e: e.number))) for text, entries in found.values()]
 
 
 def ledger_section(ledger: Ledger) -> Section:

@@ -82,7 +82,7 @@ def interval(key: str, low: Any, high: Any) -> str:
 
 
 def seconds(value: Any) -> str:
-    """0.042 → 42 ms, 4.23 → 4.2 s, 125 → 2 min 5 s, 5025 → 1 h 24 min."""
+    """0.042 → 42 ms, 4.23 → 4.2 s, 125 → 2 min 5 s, 5025 → 1 h 23 min."""
     if not known(value):
         return "–"
     if value < 0.95:
