@@ -43,7 +43,9 @@ def file(digits_chain: dict[str, Artifact], tmp_path_factory: pytest.TempPathFac
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_opens_without_a_network(browser: Browser, file: Path, scheme: str) -> None:
-    context = browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 390, "height": 900})
+    context = browser.new_context(
+        offline=True, color_scheme=scheme, reduced_motion="reduce", viewport={"width": 390, "height": 900}
+    )
     page = context.new_page()
     asked: list[str] = []
     said: list[str] = []
