@@ -113,6 +113,7 @@ def _samples(facts: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[str, 
 def _report(facts: Mapping[str, Any], recipe: Mapping[str, Any]) -> tuple[str, str]:
     said = [f"{facts.get('fd_name', 'FD')} {number(facts['fd'])}"] if known(facts.get("fd")) else []
     said += [f"{facts['accuracy']:.1%} read as asked".replace("%", " %")] if known(facts.get("accuracy")) else []
+    said += [f"of the snapshot at step {recipe['step']:,}"] if recipe.get("step") else []
     return f"{many(facts.get('count'), 'image')} judged", ", ".join(said)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from d2c.artifacts import Artifact
-from d2c.report.charts import Value, bars, values
+from d2c.report.charts import Series, Value, bars, curves, values
 from d2c.report.say import SHARES, interval, known, listed, many, metric, name_of, number, percent, sentence, spread
 
 GROUPS = {"samples": "Samples", "held_out": "Real images", "copies": "Copy machine"}
@@ -27,6 +27,7 @@ _COPYING = {
     "hit": "distinct training images that are nearest to some sample",
     "gap": "diffusion loss on held-out images minus that on training images: grows as the model learns by heart",
 }
+_REAL = {"nearest_ratio": "1", "share_below": "1.0 %", "ct": "0", "gap": "0"}  # real images, by what the numbers are
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,14 +133,33 @@ VERDICTS = {
 }
 
 
-def copying_rows(facts: Mapping[str, Any], of: int | None) -> list[tuple[str, str, str]]:
-    """(name, value, what it means) of what was measured about copying."""
+def copying_rows(facts: Mapping[str, Any], said: Mapping[str, Any], of: int | None) -> list[tuple[str, str, str, str]]:
+    """(name, value, what real held-out images get, what it means) of what was measured about copying."""
+    spaces = dict(dict(said.get("copying") or {}).get("spaces") or {})
     rows = []
     for key, meaning in _COPYING.items():
         if known(facts.get(key)):
             value = metric(key, facts[key]) + (f" of {of:,}" if key == "hit" and of else "")
-            rows.append((name_of(key), value, meaning))
+            space = dict(spaces.get("features" if key == "auth_pct" else "pixels") or {})
+            real = _REAL.get(key) or metric(key, space.get(f"{key}_held_out"))
+            rows.append((name_of(key), value, real, meaning))
     return rows
+
+
+def gap_chart(said: Mapping[str, Any]) -> Markup:
+    """The held-out gap by noise level with its interval; empty where it was not measured."""
+    gap = dict(dict(said.get("copying") or {}).get("gap") or {})
+    sigma, mean = gap.get("sigma") or [], gap.get("gap") or []
+    if not sigma or len(sigma) != len(mean):
+        return Markup("")
+    lines = [Series("gap", sigma, mean)]
+    lines += [
+        Series(f"{end} end of its interval", sigma, gap[end])
+        for end in ("low", "high")
+        if len(gap.get(end) or []) == len(sigma)
+    ]
+    alt = f"Held-out loss minus training loss by noise level, from {number(min(mean))} to {number(max(mean))}"
+    return curves(lines, x="noise level (0: clean, 1: noise)", y="held-out minus training loss", alt=alt)
 
 
 def copying_facts(report: Artifact, said: Mapping[str, Any]) -> dict[str, Any]:

@@ -160,8 +160,10 @@ def _copying(story: Story) -> Section | None:
     data = {
         "verdict": judged.VERDICTS[verdict][0],
         "tone": TONES[verdict],
-        "rows": judged.copying_rows(facts, trained),
+        "rows": judged.copying_rows(facts, said, trained),
         "reasons": judged.reasons(said),
+        "rule": str(dict(said.get("copying") or {}).get("rule") or ""),
+        "gap": judged.gap_chart(said),
         "entry": story.ledger.of(report),
     }
     return Section("copying", "Does it copy?", "copying.html.j2", data)

@@ -40,7 +40,7 @@ def story_of(subject: Artifact, price: float, most: int) -> Story:
         if subject.facts.get("task", "generate") != "generate":
             raise D2CError(f"runs/{subject.name} is a classifier: report on a run of d2c train, or on what was chosen")
         found = curves.judgements(subject)
-        last = next((r for r in reversed(found) if not r.facts.get("step")), found[-1] if found else subject)
+        last = next((r for r in reversed(found) if not r.recipe.get("step")), found[-1] if found else subject)
         drawings = [s for s in subject.workspace.list("samples") if s.record["parents"][:1] and
                     s.record["parents"][0]["fingerprint"] == subject.fingerprint]  # fmt: skip
         if last is subject and drawings:
