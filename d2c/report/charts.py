@@ -29,11 +29,13 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A curve: its name, and its values over x. What is not finite is left out."""
+    """A curve: its name, and its values over x, perhaps with the ends of intervals. What is not finite is left out."""
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +70,19 @@ def curves(series: Sequence[Series], *, x: str, y: str, alt: str, marked: bool =
     left, right, top, bottom = 50.0, WIDE - 12.0, 22.0 + legend, HIGH + legend - 40.0
     xs = [p[0] for _, points in kept for p in points]
     ys = [p[1] for _, points in kept for p in points]
+    ys += [float(v) for s, _ in kept for v in (*s.low, *s.high) if known(float(v))]
     x_low, x_high = _range(min(xs), max(xs), 0.0)
     y_low, y_high = _range(min(ys), max(ys), 0.06)
     across = Scale(x_low, x_high, left, right)
     up = Scale(y_low, y_high, bottom, top)
-    _axes(drawing, ticks(x_low, x_high), ticks(y_low, y_high), across, up, (left, right, top, bottom), x, y)
+    _axes(drawing, ticks(x_low, x_high, 6), ticks(y_low, y_high), across, up, (left, right, top, bottom), x, y)
     for i, (s, points) in enumerate(kept):
         style, dash = f"s{i % 8}", DASHES[i % len(DASHES)]
         places = [(across(px), up(py)) for px, py in points]
+        if len(s.low) == len(s.high) == len(s.x) == len(points):
+            ends = [*zip(s.x, s.high, strict=True), *reversed([*zip(s.x, s.low, strict=True)])]
+            corners = " ".join(f"{across(float(a)):.1f},{up(float(b)):.1f}" for a, b in ends if known(float(b)))
+            drawing.add("polygon", points=corners, class_=f"band {style}")
         drawing.path(places, f"curve {style}", dash)
         for px, py in places if marked or len(places) == 1 else places[-1:]:
             drawing.mark(MARKS[i % len(MARKS)], px, py, f"dot {style}", 4)

@@ -152,14 +152,11 @@ def gap_chart(said: Mapping[str, Any]) -> Markup:
     sigma, mean = gap.get("sigma") or [], gap.get("gap") or []
     if not sigma or len(sigma) != len(mean):
         return Markup("")
-    lines = [Series("gap", sigma, mean)]
-    lines += [
-        Series(f"{end} end of its interval", sigma, gap[end])
-        for end in ("low", "high")
-        if len(gap.get(end) or []) == len(sigma)
-    ]
+    ends = [list(gap.get(end) or []) for end in ("low", "high")]
+    whole = all(len(end) == len(sigma) for end in ends)
+    line = Series("gap", sigma, mean, *(ends if whole else []))
     alt = f"Held-out loss minus training loss by noise level, from {number(min(mean))} to {number(max(mean))}"
-    return curves(lines, x="noise level (0: clean, 1: noise)", y="held-out minus training loss", alt=alt)
+    return curves([line], x="noise level (0: clean, 1: noise)", y="held-out minus training loss", alt=alt)
 
 
 def copying_facts(report: Artifact, said: Mapping[str, Any]) -> dict[str, Any]:
