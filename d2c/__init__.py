@@ -8,7 +8,7 @@
     run = d2c.train(condensed, model="SiT-L/2", steps=40_000)
     report = d2c.evaluate(run)
     d2c.export(subset, format="folder", out="flowers-50")
-    d2c.report(run, to="flowers.html")
+    d2c.report(report, to="flowers.html")
 
 `d2c.score` and its like are these functions; the rooms behind them are imported by name
 (`from d2c.score.estimator import Estimator`). Importing d2c loads no torch.

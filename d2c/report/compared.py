@@ -105,10 +105,10 @@ def _tiles(cells: Cells, rows: Sequence[Row], ledger: Ledger, wall: str) -> list
     entry, trained = ledger.of(cells.comparison), sequence(rows)
     seeds = {int(s["seed"]) for s in cells.states} or {0}
     tiles = [
-        Tile(f"{len(rows)}", "cells compared", f"{many(len(rows) - len(trained), 'copy machine')} among them", entry),
+        Tile(f"{len(rows)}", "Cells compared", f"{many(len(rows) - len(trained), 'copy machine')} among them", entry),
         Tile(
             f"{len(seeds)}",
-            "seed" if len(seeds) == 1 else "seeds",
+            "Seed" if len(seeds) == 1 else "Seeds",
             "no interval from one" if len(seeds) == 1 else "for each cell",
             entry,
         ),
@@ -118,9 +118,9 @@ def _tiles(cells: Cells, rows: Sequence[Row], ledger: Ledger, wall: str) -> list
     if verdicts:
         tone = "bad" if flagged else "good" if all(v in ("generalises", "unsuspected") for v in verdicts) else "open"
         tiles.append(
-            Tile(f"{flagged} of {len(verdicts)}", "cells suspected of copying", "at the end, first seed", entry, tone)
+            Tile(f"{flagged} of {len(verdicts)}", "Cells suspected of copying", "at the end, first seed", entry, tone)
         )
-    tiles.append(Tile(wall, "all stages together", f"{len(ledger)} artifacts, shared ones once"))
+    tiles.append(Tile(wall, "Time it took", f"{len(ledger)} artifacts, shared ones once"))
     return tiles
 
 

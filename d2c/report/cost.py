@@ -60,8 +60,12 @@ def bill(subject: Artifact, ledger: Ledger, price: float, *, by_stage: bool = Fa
 
 def _sum(entries: Sequence[Entry], stage: str) -> Line:
     """Several artifacts as one line: sums, and the largest memory."""
-    keys = ("wall_seconds", "device_seconds", "bytes")
-    total: dict[str, Any] = {key: sum(float(e.made.get(key) or 0) for e in entries) for key in keys}
+    total: dict[str, Any] = {
+        key: sum(float(e.made.get(key) or 0) for e in entries) for key in ("wall_seconds", "bytes")
+    }
+    total["device_seconds"] = sum(
+        float(e.made.get("device_seconds") or e.made.get("wall_seconds") or 0) for e in entries
+    )
     total["peak_memory"] = max((float(e.made.get("peak_memory") or 0) for e in entries), default=0.0)
     energies = [e.made["energy_kwh"] for e in entries if known(e.made.get("energy_kwh"))]
     total["energy_kwh"] = sum(energies) if energies else None
@@ -83,7 +87,7 @@ def _line(entry: Entry | None, record: Any) -> Line:
         entry.stage if entry else "",
         entry.name if entry else "",
         seconds(record.get("wall_seconds")),
-        seconds(record.get("device_seconds")) if record.get("device_seconds") else "–",
+        seconds(record.get("device_seconds") or record.get("wall_seconds")),
         str(record.get("device") or ""),
         kwh(record.get("energy_kwh")),
         size(record.get("peak_memory")),
@@ -119,7 +123,7 @@ def _told(said: Any) -> list[str]:
         if (hours := _get(ratios, "hours")) is not None:
             low, high = float(_get(hours, "low", 0)), float(_get(hours, "high", 0))
             lines.append(f"That is {_times(low, high)} the device time of making this model")
-    if known(money := _get(make, "money")):
+    if known(money := _get(make, "money")) and money > 0:
         lines.append(
             f"At the price given, making the model costs {money:,.2f} {_get(_get(said, 'config'), 'currency', '')}"
         )

@@ -131,12 +131,8 @@ def tiles_of(story: Story, wall: str) -> list[Tile]:
     chosen = story.of("condensed") or story.of("subsets")
     tiles = []
     if trained and total and chosen is not None:
-        verb = "trained on" if run else "chosen"
-        tiles.append(
-            Tile(
-                percent(trained / total), f"of the images {verb}", f"{trained:,} of {total:,}", story.ledger.of(chosen)
-            )
-        )
+        label = "Images trained on" if run else "Images chosen"
+        tiles.append(Tile(percent(trained / total), label, f"{trained:,} of {total:,}", story.ledger.of(chosen)))
     if report is not None:
         entry, facts = story.ledger.of(report), facts_of(report)
         found = {m.key: m for m in reversed(judged.metrics_of(report.json("report.json")))}
@@ -151,7 +147,7 @@ def tiles_of(story: Story, wall: str) -> list[Tile]:
             else ""
         )
         tiles.append(Tile(judged.VERDICTS[verdict][0], "Copying", ratio, entry, tone))
-    tiles.append(Tile(wall, "from images to here", "all stages together", None))
+    tiles.append(Tile(wall, "Time it took", "all stages together", None))
     return tiles
 
 

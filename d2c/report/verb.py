@@ -26,7 +26,7 @@ class ReportConfig:
     classes: int = option(
         10, "Classes at most in a figure, evenly spread over all", unit="classes", minimum=1, maximum=100
     )
-    price: float = option(0.0, "Price of an hour of the device, for the receipt", minimum=0)
+    price: float = option(0.0, "Price of a GPU-hour, for the receipt", minimum=0)
 
 
 @dataclasses.dataclass(frozen=True)
