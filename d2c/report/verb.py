@@ -24,7 +24,7 @@ class ReportConfig:
 
     to: str = option("", "The file to write (default: exports/KIND-NAME.html in the workspace)", identity=False)
     classes: int = option(
-        10, "Classes at most in a figure, evenly spread over all", unit="classes", minimum=1, maximum=100
+        10, "Classes at most in a figure, evenly spread over all", unit="classes", minimum=1, maximum=30
     )
     price: float = option(0.0, "Price of a GPU-hour, for the receipt", minimum=0)
 
