@@ -8,6 +8,7 @@
     run = d2c.train(condensed, model="SiT-L/2", steps=40_000)
     report = d2c.evaluate(run)
     d2c.export(subset, format="folder", out="flowers-50")
+    d2c.report(report, to="flowers.html")
 
 `d2c.score` and its like are these functions; the rooms behind them are imported by name
 (`from d2c.score.estimator import Estimator`). Importing d2c loads no torch.
@@ -26,6 +27,7 @@ from d2c.explore.map import map_ as map  # the verb's own name, as in `d2c map`
 from d2c.explore.search import search
 from d2c.export import export
 from d2c.measure import measure
+from d2c.report import report
 from d2c.score import score
 from d2c.select import select
 from d2c.train import train
@@ -48,6 +50,7 @@ __all__ = [
     "map",
     "measure",
     "receipt",
+    "report",
     "sample",
     "score",
     "search",

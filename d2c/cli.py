@@ -26,6 +26,7 @@ from d2c.verbs import VERBS, Verb
 
 _OTHERS = {
     "export": "Write a chosen set or a run for others: list, images, Hugging Face, WebDataset, FiftyOne, weights",
+    "report": "Write all of a judgement, a comparison, a run or a chosen set as one HTML file that opens offline",
     "search": "Find the images of a map that fit a text, or are like an image",
     "receipt": "Say what an artifact cost along its lineage, beside a run on the whole data set",
     "demo": "Run every verb on the embedded digits",
@@ -169,6 +170,12 @@ def _fill_other(parser: argparse.ArgumentParser, name: str) -> None:
             help="name, fingerprint or folder of a subset, a condensed set or (sit, repa) a run",
         )
         _fill(parser, ExportConfig, force="replace the list or the export that lies there", named=False)
+    elif name == "report":
+        from d2c.report import ReportConfig
+
+        said = "name, fingerprint or folder of a report, a comparison, a run, samples, a condensed set or a subset"
+        parser.add_argument("subject", metavar="SUBJECT", help=said)
+        _fill(parser, ReportConfig, force="replace an earlier report that lies there", named=False)
     else:
         from d2c.jobs.commands import register
 
@@ -231,6 +238,17 @@ def _run(namespace: argparse.Namespace) -> None:
             grids_text(workspace, first, planned)
             if namespace.grids
             else dry_text(workspace, namespace.subject, planned)
+        )
+    elif namespace.verb == "report":
+        from d2c.report import ReportConfig, report
+
+        told = report(
+            namespace.subject, from_namespace(ReportConfig, namespace), workspace=workspace, force=namespace.force
+        )
+        print(
+            json.dumps({**dataclasses.asdict(told), "path": str(told.path)})
+            if namespace.json
+            else f"{told.title}\n{told.bytes / 1e6:.2f} MB  {told.path}"
         )
     elif namespace.verb == "jobs":
         from d2c.jobs.commands import run

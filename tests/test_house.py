@@ -47,6 +47,7 @@ for verb in VERBS.values():
 from d2c.explore import aggregates, asking, lasso, neighbours, overlap, preview, search
 from d2c.data import store, thumbnails
 from d2c.export import place, verb
+from d2c.report import compared, single
 from d2c.select import recipes
 from d2c.compare import read, told
 print(sorted(set({HEAVY}) & set(sys.modules)))

@@ -26,6 +26,9 @@ def test_the_wheel_holds_the_library_and_its_scorer(tmp_path: Path) -> None:
     library = {str(p.relative_to(ROOT)) for p in (ROOT / "d2c").rglob("*.py")}
     assert library <= names
     assert "d2c/_scorer/digits.safetensors" in names
+    templates = {str(p.relative_to(ROOT)) for p in (ROOT / "d2c/report/templates").iterdir()}
+    assert len(templates) > 10
+    assert templates <= names
     assert not {n.split("/")[0] for n in names} & {"app", "pages", "tests", "assets", "docs"}
     assert "Requires-Dist: torch<2.16,>=2.11" in required
     code = "import d2c; from d2c.score.scorers import shipped; print(d2c.__file__, *shipped().values())"

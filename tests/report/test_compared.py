@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from d2c.artifacts import Artifact
+from d2c.errors import D2CError
+from d2c.report import html_of
+from d2c.report.cells import Cells, Shown, apart
+
+Parse = Callable[[bytes], Any]
+
+
+def test_a_comparison(compared: Artifact, seen: Parse) -> None:
+    html = html_of(compared)
+    page = seen(html)
+    assert len(html) < 1_000_000
+    for said in (
+        "The table",
+        "What each choice changes",
+        "The same noise, every cell",
+        "random control",
+        "copy machine",
+    ):
+        assert said in page.text
+    assert "interval t5, seed 0: failed (no space left)" in page.text
+    assert "K = 9 lowered to 7." in page.text
+    assert compared.fingerprint[:12] in page.text
+    assert all(a.fingerprint[:12] in page.text for a in Cells(compared).artifacts())
+
+
+def test_the_order_and_the_means(compared: Artifact) -> None:
+    cells = Cells(compared)
+    rows = cells.rows()
+    assert [r.number for r in rows] == [1, 2, 3, 4]
+    assert rows[-1].control == "copies"
+    assert rows[-1].values["fd"].rank is None
+    assert {r.label: r.n for r in rows} == {"interval text": 2, "interval no text": 2, "random text": 1, "copies": 1}
+    effects = {(e.axis, e.value): e.runs for e in cells.effects()}
+    assert effects == {("text", "hash"): 2, ("text", "none"): 2}  # random is only a control here: no axis
+    assert cells.axes_said() == [("text", "hash and none")]
+
+
+def test_one_seed_claims_nothing(compared: Artifact, seen: Parse) -> None:
+    for name in ("table.parquet", "summary.parquet"):
+        table = compared.table(name)
+        if name == "summary.parquet":
+            table["n"] = 1
+            table[[c for c in table if c.endswith(("_low", "_high"))]] = float("nan")
+        else:
+            table = table[table["seed"] == 0]
+        table.to_parquet(compared.path / name, index=False)
+    text = seen(html_of(compared)).text
+    assert "from one seed each, which may be chance" in text
+
+
+def test_intervals_that_overlap() -> None:
+    assert apart(Shown("", value=1, low=0.0, high=2.0), Shown("", value=2, low=1.5, high=3.0)) is False
+    assert apart(Shown("", value=1, low=0.0, high=1.0), Shown("", value=2, low=1.5, high=3.0)) is True
+    assert apart(Shown("", value=1), Shown("", value=2, low=1.5, high=3.0)) is None
+
+
+def test_hostile_labels_stay_text(compared: Artifact, seen: Parse) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    for name in ("table.parquet", "summary.parquet", "curves.parquet"):
+        compared.table(name).assign(label=evil).to_parquet(compared.path / name, index=False)
+    grid = compared.json("grid.json")
+    for cell in grid["cells"]:
+        cell |= {"label": evil, "why": evil}
+    (compared.path / "grid.json").write_text(json.dumps({**grid, "title": evil}))
+    assert evil in seen(html_of(compared)).text
+
+
+def test_nothing_done_yet(compared: Artifact) -> None:
+    compared.table("summary.parquet").iloc[:0].to_parquet(compared.path / "summary.parquet", index=False)
+    with pytest.raises(D2CError, match="no finished cell yet"):
+        html_of(compared)
