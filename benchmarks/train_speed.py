@@ -73,7 +73,7 @@ def data(device: torch.device, side: int = 32, tokens: int = 256) -> TrainingSet
     mean = torch.randn(1, IMAGES, 4, side, side, device=device).half()
     labels = torch.randint(1000, (IMAGES,), device=device)
     z = torch.randn(IMAGES, tokens, 768, device=device).bfloat16()
-    return TrainingSet(mean, (0.1 * mean).abs(), labels, z, device)
+    return TrainingSet(mean, (0.1 * mean).abs(), labels, z)
 
 
 def model_of(name: str, side: int = 32) -> Any:
@@ -240,7 +240,6 @@ def on_a_cpu(rounds: int) -> None:
         None,
         torch.randint(10, (512,)),
         torch.randn(512, 16, 192).half(),
-        device,
     )
     torch.manual_seed(0)
     model = build(ModelConfig("SiT", "Ti", 4, side, 1, 10, align_dim=192, align_depth=2)).train()

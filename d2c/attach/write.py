@@ -19,10 +19,11 @@ from d2c.attach.card import card
 from d2c.attach.check import digests_of
 from d2c.attach.plan import Plan
 from d2c.attach.rates import keep_rate
-from d2c.attach.stored import LAYOUT, open_shard, shard_file, vision_folder
+from d2c.attach.stored import LAYOUT, shard_file, vision_folder
 from d2c.attach.stream import How, Stream
 from d2c.attach.text import TextEncoder, open_text_encoder
 from d2c.attach.vision import VisionEncoder
+from d2c.data.mapped import open_shard
 from d2c.data.store import Images, write_condensed_images
 from d2c.errors import D2CError
 from d2c.progress import Progress
