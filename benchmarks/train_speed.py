@@ -16,6 +16,7 @@ import contextlib
 import copy
 import gc
 import importlib.util
+import os
 import statistics
 import sys
 import time
@@ -232,7 +233,7 @@ def on_a_gpu(given: argparse.Namespace, device: torch.device) -> None:
             torch._dynamo.reset()
 
 
-def on_a_cpu(rounds: int) -> None:
+def on_a_cpu(rounds: int, seconds: float) -> None:
     """The demo's step, as it is and as a naive fp32 loop makes it; they take turns, and the best of each counts."""
     device, name, batch, side = torch.device("cpu"), "SiT-Ti/4", 64, 16
     own = TrainingSet(
@@ -273,19 +274,31 @@ def on_a_cpu(rounds: int) -> None:
         loss.item()
 
     ways: dict[str, Callable[[], None]] = {"a naive fp32 loop": loop, f"**ours** ({arithmetic})": mine}
-    took: dict[str, list[float]] = {what: [] for what in ways}
-    for _ in range(rounds + 2):
+    took: dict[str, list[tuple[float, float]]] = {what: [] for what in ways}
+    for run in ways.values():
+        run()
+    until = time.perf_counter() + seconds
+    while len(took["a naive fp32 loop"]) < rounds and time.perf_counter() < until:
         for what, run in ways.items():
-            started = time.perf_counter()
-            for _ in range(5):
+            started, cores = time.perf_counter(), time.process_time()
+            for _ in range(3):
                 run()
-            took[what].append((time.perf_counter() - started) / 5)
+            took[what].append(((time.perf_counter() - started) / 3, (time.process_time() - cores) / 3))
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg()[:2])
     print(f"{name}, batch {batch}, {side} px, CPU with {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("| what | images/s, best | median | × the first |\n|---|---|---|---|")
-    first = min(took["a naive fp32 loop"])
+    print(
+        f"{len(took['a naive fp32 loop'])} rounds by turns; load of the last 1 and 5 minutes {load} on {os.cpu_count()} cores"
+    )
+    print(
+        "| what | images/s, best | median | × the first, best | median | median in core seconds |\n|---|---|---|---|---|---|"
+    )
+    first = took["a naive fp32 loop"]
     for what, each in took.items():
-        best, usual = batch / min(each), batch / statistics.median(each)
-        print(f"| {what} | {best:,.0f} | {usual:,.0f} | {first / min(each):.2f} |")
+        walls = [wall for wall, _ in each]
+        ratio, cores = (statistics.median(a[i] / b[i] for a, b in zip(first, each, strict=True)) for i in (0, 1))
+        best, usual = batch / min(walls), batch / statistics.median(walls)
+        times = min(wall for wall, _ in first) / min(walls)
+        print(f"| {what} | {best:,.0f} | {usual:,.0f} | {times:.2f} | {ratio:.2f} | {cores:.2f} |")
 
 
 def main() -> None:
@@ -296,12 +309,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--ways", nargs="+", default=["official", "plain", "ours"], help="those that are run")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=80.0, help="without a GPU: no round begins after these")
     given = parser.parse_args()
     device = pick("auto")
     if device.type == "cuda":
         on_a_gpu(given, device)
     else:
-        on_a_cpu(given.rounds)
+        on_a_cpu(given.rounds, given.seconds)
 
 
 if __name__ == "__main__":
