@@ -286,12 +286,10 @@ def on_a_cpu(rounds: int, seconds: float) -> None:
             took[what].append(((time.perf_counter() - started) / 3, (time.process_time() - cores) / 3))
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg()[:2])
     print(f"{name}, batch {batch}, {side} px, CPU with {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(
-        f"{len(took['a naive fp32 loop'])} rounds by turns; load of the last 1 and 5 minutes {load} on {os.cpu_count()} cores"
-    )
-    print(
-        "| what | images/s, best | median | × the first, best | median | median in core seconds |\n|---|---|---|---|---|---|"
-    )
+    done = len(took["a naive fp32 loop"])
+    print(f"{done} rounds by turns; load of the last 1 and 5 minutes {load} on {os.cpu_count()} cores")
+    print("| what | images/s, best | median | × the first, best | median | median in core seconds |")
+    print("|---|---|---|---|---|---|")
     first = took["a naive fp32 loop"]
     for what, each in took.items():
         walls = [wall for wall, _ in each]

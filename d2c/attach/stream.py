@@ -45,8 +45,6 @@ _TYPES: dict[str, tuple[str, torch.dtype]] = {
     "mean": ("F32", torch.float32),
     "components": ("F32", torch.float32),
 }
-
-
 Slab = tuple[np.ndarray, list[Tensor], list[Tensor]]
 
 

@@ -10,10 +10,10 @@ from typing import Any
 from d2c.artifacts import Artifact
 from d2c.config import configure
 from d2c.diffusion.config import ModelConfig
+from d2c.rates import Rate, rate_of
 from d2c.train.further import origin
 from d2c.train.gpu import GPU, gpus
-from d2c.train.plan import Plan, model_config, plan
-from d2c.train.rates import Rate, rate_of
+from d2c.train.plan import Plan, model_config, plan, rate_key
 from d2c.train.residence import Residence, available_memory, choose, processes_here
 from d2c.train.verb import TrainConfig
 
@@ -70,7 +70,7 @@ def estimate(parent: Artifact, config: TrainConfig | None = None, **options: Any
     memory = states + activations + (data if home.where == "device" or (card is None and home.where == "memory") else 0)
     done = int(before.facts["steps"]) if before is not None else 0
     left = (config.steps - done) * config.batch
-    rate = rate_of(parent.workspace, config, layout)
+    rate = rate_of(parent.workspace, "runs", rate_key(config, layout), config.batch)
     seconds = left / rate.images_per_second if rate else None
     if seconds is not None and config.time_limit:
         seconds = min(seconds, config.time_limit)

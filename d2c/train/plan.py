@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -151,6 +153,15 @@ def model_config(plan: Plan, config: TrainConfig, *, factor: int = 1, channels: 
         projector=plan.projector,
         feature_dim=plan.vision_dim if plan.reg > 0 else 0,
     )
+
+
+def rate_key(config: TrainConfig, plan: Plan) -> str:
+    """What the time of a step depends on, the batch aside: machine, model, and what is trained with."""
+    text, vision = plan.text is not None, plan.vision is not None
+    where = (platform.node(), config.device, config.precision, os.environ.get("WORLD_SIZE", "1"))
+    what = (config.model, plan.image_size, config.autoencoder, f"text={text:d}", f"vision={vision:d}")
+    how = (f"qk={config.qk_norm:d}", f"checkpointing={config.checkpointing}", f"micro={config.micro_batch}")
+    return " ".join(map(str, (*where, *what, *how)))
 
 
 def table_of(data: Artifact) -> str:

@@ -18,6 +18,7 @@ from d2c.diffusion.dit import DiT
 from d2c.diffusion.samplers import noise_for, sample, to_uint8
 from d2c.diffusion.sit import build as build_model
 from d2c.progress import Progress
+from d2c.rates import keep_rate
 from d2c.team import Team
 from d2c.train import checkpoint, further
 from d2c.train.best import Best, best_step, held_out
@@ -26,9 +27,8 @@ from d2c.train.further import BEST
 from d2c.train.load import load_set, residence_of
 from d2c.train.loop import Loop
 from d2c.train.metrics import NOTES, add_note, finish_metrics, read_metrics, read_notes
-from d2c.train.plan import Plan, model_config
+from d2c.train.plan import Plan, model_config, rate_key
 from d2c.train.preview import write_grid
-from d2c.train.rates import keep_rate
 from d2c.train.residence import Residence
 from d2c.train.step import Trainer
 from d2c.train.trackers import Trackers
@@ -67,7 +67,8 @@ def write_run(
     finish_metrics(build.folder)
     (build.folder / NOTES).unlink(missing_ok=True)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
-    keep_rate(Workspace(build.folder.parents[1]), config, plan, card, facts["images_per_second"])
+    ws, rate = Workspace(build.folder.parents[1]), facts["images_per_second"]
+    keep_rate(ws, "runs", rate_key(config, plan), rate, card, config.batch)
     if not config.keep_state:
         checkpoint.drop(build.folder)  # a finished run samples and scores without it; it is four times as large
     build.note(**facts)
