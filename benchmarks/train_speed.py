@@ -234,7 +234,7 @@ def on_a_gpu(given: argparse.Namespace, device: torch.device) -> None:
             torch._dynamo.reset()
 
 
-def on_a_cpu(rounds: int, seconds: float) -> None:
+def on_a_cpu(rounds: int, seconds: float, wanted: str) -> None:
     """The demo's step, as it is and as a naive fp32 loop makes it; they take turns, and the best of each counts."""
     device, name, batch, side = torch.device("cpu"), "SiT-Ti/4", 64, 16
     own = TrainingSet(
@@ -245,7 +245,7 @@ def on_a_cpu(rounds: int, seconds: float) -> None:
     )
     torch.manual_seed(0)
     model = build(ModelConfig("SiT", "Ti", 4, side, 1, 10, align_dim=192, align_depth=2)).train()
-    naive, arithmetic = copy.deepcopy(model), precision("auto", device)
+    naive, arithmetic = copy.deepcopy(model), precision(wanted, device)
     config = TrainConfig(model=name, batch=batch, steps=10**6, warmup=0)
     trainer = Trainer(model, own, config, lr=1e-4, device=device, precision=arithmetic)
     average = copy.deepcopy(naive)
@@ -307,13 +307,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--ways", nargs="+", default=["official", "plain", "ours"], help="those that are run")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=80.0, help="without a GPU: no round begins after these")
+    parser.add_argument("--seconds", type=float, default=60.0, help="without a GPU: no round begins after these")
+    parser.add_argument("--precision", default="auto", help="without a GPU: that of our step")
     given = parser.parse_args()
     device = pick("auto")
     if device.type == "cuda":
         on_a_gpu(given, device)
     elif "GOMP_SPINCOUNT" in os.environ:
-        on_a_cpu(10 * given.rounds, given.seconds)
+        on_a_cpu(10 * given.rounds, given.seconds, given.precision)
     else:  # what `d2c` sets for itself, which has to be there before OpenMP is
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "GOMP_SPINCOUNT": "10000"})
 

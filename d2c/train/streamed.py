@@ -112,7 +112,7 @@ class StreamedSet:
         if vision is not None:
             stored = self._read(vision.tokens, at, side)
             tokens = prepared(stored, vision.tokens[0].kind, vision.basis, vision.grid)
-            if not torch.isfinite(tokens.sum(dtype=torch.float32)):
+            if not torch.isfinite(tokens.sum()):
                 bad = int(at[int((~torch.isfinite(tokens.float().sum((1, 2)))).nonzero()[0])])
                 raise not_finite(vision.data, bad, bad)
             if vision.heads:
