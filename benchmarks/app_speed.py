@@ -14,15 +14,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from benchmarks.serving import served  # noqa: E402
 from benchmarks.synthetic import Synthetic, make  # noqa: E402
 from d2c.jobs import submit  # noqa: E402
 from tests.browser import FLAGS, executable  # noqa: E402
@@ -66,32 +62,6 @@ FRAMES = """async () => { const input = probe.under("microscope", "input[type=ra
     last = performance.now()
   }
   return times.slice(5) }"""
-
-
-@contextlib.contextmanager
-def served(script: Path, workspace: Path) -> Iterator[tuple[str, int]]:
-    """A Streamlit server of a script: its address and its process. It ends by pid."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(script), "--server.port", str(port)],
-        cwd=ROOT,
-        env={**os.environ, "D2C_WORKSPACE": str(workspace), "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(400):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=1):
-                break
-            time.sleep(0.1)
-        yield address, server.pid
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 def opened(browser: Browser, address: str, *, settle: bool = True) -> Page:

@@ -2,109 +2,29 @@
 
     python benchmarks/map_speed.py [--images 1281167] [--classes 1000]
 
-Makes a synthetic map (a cloud a class) in a temporary workspace, serves the app on it, and opens Explore in
+Makes a synthetic map (`synthetic.py`) in a temporary workspace, serves the app on it, and opens Explore in
 headless Chromium without a GPU. Needs the `dev` extra and a Chromium (`make browser`).
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
-import os
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from playwright.sync_api import Page, sync_playwright
-from safetensors.numpy import save_file
-
-from d2c.artifacts import Build, Workspace, produce
-from d2c.config import option
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+from benchmarks.serving import served  # noqa: E402
+from benchmarks.synthetic import Synthetic, make  # noqa: E402
 from tests.browser import FLAGS, executable  # noqa: E402
 
 DRAWN = ".atlas[data-drawn{}]"
-
-
-@dataclasses.dataclass(frozen=True)
-class Synthetic:
-    """Recipe of the synthetic artifacts."""
-
-    images: int = option(1_281_167, "")
-    classes: int = option(1_000, "")
-
-
-def make(root: Path, config: Synthetic) -> Workspace:
-    """A data set without pictures, a map of it and scores."""
-    ws, rng, n = Workspace(root), np.random.default_rng(0), config.images
-    label = np.sort(rng.integers(0, config.classes, n)).astype(np.int32)
-    ids = np.arange(n)
-
-    def dataset(build: Build) -> None:
-        columns = {"sample_id": ids, "label": label, "width": np.int32(256), "height": np.int32(256)}
-        table = pd.DataFrame(columns).assign(key="", digest="", split="")
-        table.to_parquet(build.folder / "samples.parquet", index=False)
-        (build.folder / "classes.json").write_text(json.dumps([f"class {c:03d}" for c in range(config.classes)]))
-        build.note(images=n, classes=config.classes)
-
-    def plan(build: Build) -> None:
-        middles = rng.normal(0, 5, (config.classes, 2))
-        xy = (middles[label] + rng.normal(0, 0.6, (n, 2))).astype(np.float32)
-        table = pd.DataFrame({"sample_id": ids, "x": xy[:, 0], "y": xy[:, 1]})
-        table.to_parquet(build.folder / "map.parquet", index=False)
-        near = {"ids": np.stack([(ids + 1) % n, (ids + 2) % n], 1), "distance": np.full((n, 2), 0.1, np.float32)}
-        save_file(near, build.folder / "neighbours.safetensors")
-        build.note(images=n, method="synthetic", features="synthetic")
-
-    def scores(build: Build) -> None:
-        table = pd.DataFrame({"sample_id": ids, "label": label, "difficulty": rng.lognormal(size=n).astype(np.float32)})
-        table.to_parquet(build.folder / "scores.parquet", index=False)
-        build.note(images=n)
-
-    made = produce(ws, "datasets", config, dataset, stem="synthetic", quiet=True)
-    produce(ws, "maps", config, plan, stem="synthetic", parents=[made], quiet=True)
-    produce(ws, "scores", config, scores, stem="synthetic", parents=[made], quiet=True)
-    return ws
-
-
-@contextmanager
-def served(root: Path) -> Iterator[str]:
-    """The app on a workspace; it ends by pid."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", "app/asgi.py", "--server.port", str(port)],
-        cwd=ROOT,
-        env={**os.environ, "D2C_WORKSPACE": str(root), "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
 
 
 class Wire:
@@ -187,7 +107,7 @@ def main() -> None:
         root = Path(folder)
         make(root, Synthetic(given.images, given.classes))
         browser = play.chromium.launch(executable_path=executable(), args=FLAGS)
-        with served(root) as site:
+        with served(ROOT / "app" / "asgi.py", root) as (site, _):
             page = browser.new_page(viewport={"width": 1440, "height": 1000})
             first = opened(page, f"{site}/explore")  # the server reads its tables
             page.context.close()

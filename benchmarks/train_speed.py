@@ -6,7 +6,8 @@
 a gradient scaler, the alignment loss image by image, AdamW, an average kept parameter by parameter, `.item()` after
 each step, DINOv2-B (timm's, random weights) asked anew for every batch, and once more without the encoder. Weights and
 data are random, which costs what real ones cost. The ceiling is the device's own bf16 matrix product: (forward FLOP of
-model and projector) × 3. Without a GPU it compares the demo's model with a naive fp32 loop.
+model and projector) × 3. Without a GPU it compares
+the demo's model with a naive fp32 loop, step by step in turns, with OpenMP as `d2c` sets it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import contextlib
 import copy
 import gc
 import importlib.util
+import os
 import statistics
 import sys
 import time
@@ -73,7 +75,7 @@ def data(device: torch.device, side: int = 32, tokens: int = 256) -> TrainingSet
     mean = torch.randn(1, IMAGES, 4, side, side, device=device).half()
     labels = torch.randint(1000, (IMAGES,), device=device)
     z = torch.randn(IMAGES, tokens, 768, device=device).bfloat16()
-    return TrainingSet(mean, (0.1 * mean).abs(), labels, z, device)
+    return TrainingSet(mean, (0.1 * mean).abs(), labels, z)
 
 
 def model_of(name: str, side: int = 32) -> Any:
@@ -232,7 +234,7 @@ def on_a_gpu(given: argparse.Namespace, device: torch.device) -> None:
             torch._dynamo.reset()
 
 
-def on_a_cpu(rounds: int) -> None:
+def on_a_cpu(rounds: int, seconds: float, wanted: str) -> None:
     """The demo's step, as it is and as a naive fp32 loop makes it; they take turns, and the best of each counts."""
     device, name, batch, side = torch.device("cpu"), "SiT-Ti/4", 64, 16
     own = TrainingSet(
@@ -240,11 +242,10 @@ def on_a_cpu(rounds: int) -> None:
         None,
         torch.randint(10, (512,)),
         torch.randn(512, 16, 192).half(),
-        device,
     )
     torch.manual_seed(0)
     model = build(ModelConfig("SiT", "Ti", 4, side, 1, 10, align_dim=192, align_depth=2)).train()
-    naive, arithmetic = copy.deepcopy(model), precision("auto", device)
+    naive, arithmetic = copy.deepcopy(model), precision(wanted, device)
     config = TrainConfig(model=name, batch=batch, steps=10**6, warmup=0)
     trainer = Trainer(model, own, config, lr=1e-4, device=device, precision=arithmetic)
     average = copy.deepcopy(naive)
@@ -274,19 +275,28 @@ def on_a_cpu(rounds: int) -> None:
         loss.item()
 
     ways: dict[str, Callable[[], None]] = {"a naive fp32 loop": loop, f"**ours** ({arithmetic})": mine}
-    took: dict[str, list[float]] = {what: [] for what in ways}
-    for _ in range(rounds + 2):
+    took: dict[str, list[tuple[float, float]]] = {what: [] for what in ways}
+    until = time.perf_counter() + seconds
+    for run in ways.values():
+        run()
+    while len(took["a naive fp32 loop"]) < rounds and time.perf_counter() < until:
         for what, run in ways.items():
-            started = time.perf_counter()
-            for _ in range(5):
-                run()
-            took[what].append((time.perf_counter() - started) / 5)
+            started, cores = time.perf_counter(), time.process_time()
+            run()
+            took[what].append((time.perf_counter() - started, time.process_time() - cores))
+    load = ", ".join(f"{each:.1f}" for each in os.getloadavg()[:2])
     print(f"{name}, batch {batch}, {side} px, CPU with {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print("| what | images/s, best | median | × the first |\n|---|---|---|---|")
-    first = min(took["a naive fp32 loop"])
+    done = len(took["a naive fp32 loop"])
+    print(f"{done} rounds by turns; load of the last 1 and 5 minutes {load} on {os.cpu_count()} cores")
+    print("| what | images/s, best | median | × the first, best | median | median in core seconds |")
+    print("|---|---|---|---|---|---|")
+    first = took["a naive fp32 loop"]
     for what, each in took.items():
-        best, usual = batch / min(each), batch / statistics.median(each)
-        print(f"| {what} | {best:,.0f} | {usual:,.0f} | {first / min(each):.2f} |")
+        walls = [wall for wall, _ in each]
+        ratio, cores = (statistics.median(a[i] / b[i] for a, b in zip(first, each, strict=True)) for i in (0, 1))
+        best, usual = batch / min(walls), batch / statistics.median(walls)
+        times = min(wall for wall, _ in first) / min(walls)
+        print(f"| {what} | {best:,.0f} | {usual:,.0f} | {times:.2f} | {ratio:.2f} | {cores:.2f} |")
 
 
 def main() -> None:
@@ -297,12 +307,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--ways", nargs="+", default=["official", "plain", "ours"], help="those that are run")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--seconds", type=float, default=60.0, help="without a GPU: no round begins after these")
+    parser.add_argument("--precision", default="auto", help="without a GPU: that of our step")
     given = parser.parse_args()
     device = pick("auto")
     if device.type == "cuda":
         on_a_gpu(given, device)
-    else:
-        on_a_cpu(given.rounds)
+    elif "GOMP_SPINCOUNT" in os.environ:
+        on_a_cpu(10 * given.rounds, given.seconds, given.precision)
+    else:  # what `d2c` sets for itself, which has to be there before OpenMP is
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "GOMP_SPINCOUNT": "10000"})
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from d2c.partial import (
     size,
     sweep,
     take_over,
+    write_record,
 )
 from d2c.progress import Progress
 from d2c.provenance import resources, versions
@@ -189,10 +190,9 @@ class Workspace:
         if isinstance(reference, Artifact):
             return _expect(reference, kinds)
         text = str(reference)
-        if os.sep in text and (Path(text) / "artifact.json").is_file():
-            found = _read(Path(text).absolute())
-            if found is not None:
-                return _expect(found, kinds)
+        whole = os.sep in text and (Path(text) / "artifact.json").is_file()
+        if whole and (found := _read(Path(text).absolute())) is not None:
+            return _expect(found, kinds)
         kind, _, rest = text.partition("/")
         if rest and kind in kinds:
             kinds, text = (kind,), rest
@@ -263,7 +263,6 @@ def produce(
                 build.progress.close()
                 note_elapsed(partial, build.progress.elapsed)
                 spent = meter.stop(build.device, build.devices)
-            wall = build.progress.elapsed
             record = {
                 "schema": SCHEMA,
                 "kind": kind,
@@ -273,18 +272,13 @@ def produce(
                 "parents": lineage,
                 "fingerprint": fingerprint,
                 "versions": versions(),
-                "device": build.device,
-                "wall_seconds": round(wall, 3),
-                "device_seconds": round(wall * build.devices, 3),
-                **resources(),
+                **resources(build.device, build.progress.elapsed, build.devices),
                 **spent,
                 "bytes": size(partial),
                 "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "facts": build.facts,
             }
-            text = json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False)
-            (partial / ".artifact.json").write_text(text)
-            (partial / ".artifact.json").replace(partial / "artifact.json")
+            write_record(partial, record)
         sweep(partial)
         commit(partial, final)
     return Artifact(final, record)

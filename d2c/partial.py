@@ -131,6 +131,13 @@ def completed(partial: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
 
 
+def write_record(partial: Path, record: dict[str, Any]) -> None:
+    """Put a record into a partial folder, whole or not at all."""
+    beside = partial / ".artifact.json"
+    beside.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
+    beside.replace(partial / "artifact.json")
+
+
 def commit(partial: Path, final: Path) -> None:
     """Flush everything, then put it in place with one rename.
 

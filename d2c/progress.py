@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -140,3 +142,17 @@ def read(folder: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return state
+
+
+@contextlib.contextmanager
+def bars_of(package: str, wanted: bool) -> Iterator[None]:
+    """The progress bars of a Hugging Face package (the name of its `utils`) as they are, or none of them inside."""
+    utils: Any = importlib.import_module(package)
+    if wanted or utils.are_progress_bars_disabled():
+        yield
+        return
+    utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        utils.enable_progress_bars()

@@ -27,13 +27,18 @@ def versions() -> dict[str, str]:
     return found
 
 
-def resources() -> dict[str, Any]:
-    """Peak memory of this process [bytes], on the host and on the GPU when one was used."""
+def resources(device: str, wall: float, devices: int) -> dict[str, Any]:
+    """What it took: device, seconds, peak memory of this process [bytes] on the host and on the GPU where one was used.
+
+    `wall` seconds on each of `devices` devices.
+    """
+    spent = {"device": device, "wall_seconds": round(wall, 3), "device_seconds": round(wall * devices, 3)}
     scale = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in KiB elsewhere
     peak = {"peak_memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale}
     torch = sys.modules.get("torch")
     used = torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized()
-    return {**peak, "peak_device_memory": int(torch.cuda.max_memory_allocated()) if torch is not None and used else 0}
+    there = int(torch.cuda.max_memory_allocated()) if torch is not None and used else 0
+    return {**spent, **peak, "peak_device_memory": there}
 
 
 def _git() -> str:

@@ -9,7 +9,7 @@ import streamlit as st
 from app.parts import browse, forms, jobs, words
 from d2c.artifacts import Artifact
 from d2c.attach import TEXT_ENCODERS, VISION_ENCODERS, AttachConfig, estimate
-from d2c.attach.rates import measure
+from d2c.attach.measure import measure
 from d2c.errors import D2CError
 
 

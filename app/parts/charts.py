@@ -13,7 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from d2c.explore.aggregates import Band
+from d2c.explore.aggregates import Band, densest
 
 # The same ten as chartCategoricalColors in .streamlit/config.toml, after Tol and Okabe-Ito.
 CLASSES = (
@@ -234,7 +234,7 @@ def scatter_map(
         for label, name in enumerate(names):
             here = (labels == label) & (~muted if muted is not None else True)
             if here.any():
-                middle = _densest(x[here], y[here])
+                middle = densest(x[here], y[here])
                 figure.add_annotation(
                     x=middle[0],
                     y=middle[1],
@@ -251,14 +251,6 @@ def scatter_map(
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     return figure
-
-
-def _densest(x: np.ndarray, y: np.ndarray, cells: int = 8) -> tuple[float, float]:
-    """The middle of the points in the fullest cell of a grid over them."""
-    counts, xs, ys = np.histogram2d(x, y, cells)
-    i, j = np.unravel_index(counts.argmax(), counts.shape)
-    here = (x >= xs[i]) & (x <= xs[i + 1]) & (y >= ys[j]) & (y <= ys[j + 1])
-    return float(x[here].mean()), float(y[here].mean())
 
 
 def blank(height: int, x: str, y: str) -> go.Figure:

@@ -143,7 +143,7 @@ def rule(choice: Choice) -> str:
         shown = f"{ranks[0]}, {ranks[1]}, … {ranks[-1]}" if len(ranks) > 2 else ", ".join(map(str, ranks))
         begin = "the easiest on" if ranks[0] == 0 else f"rank {ranks[0]:,} on"
         tail = f"; the hardest {100 * left / size:.0f} % are never used" if left / size >= 0.01 else ""
-        return f"Every {ordinal(step)} image from {begin}: ranks {shown} of about {size:,}{tail}."
+        return f"Every {words.ordinal(step)} image from {begin}: ranks {shown} of about {size:,}{tail}."
     if config.strategy == "medium":
         return (
             f"The {m:,} images round the middle of each class of about {size:,}; the easiest and hardest are not used."
@@ -293,11 +293,3 @@ def _field(label: str, low: int, high: int, value: int, key: str, help: str | No
             following.bring(key)
 
     field()
-
-
-def ordinal(n: int) -> str:
-    """16 → 16th, 2 → 2nd, 1 → empty: every image."""
-    if n == 1:
-        return "single"
-    tail = {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th") if n % 100 not in (11, 12, 13) else "th"
-    return f"{n}{tail}"

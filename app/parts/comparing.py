@@ -257,12 +257,12 @@ def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: com
             f"{words.plain(names[low])} ({rho(found.by_class[low])}).{over}"
         )
     lines.append(
-        f"Chosen, over all classes: every {choosing.ordinal(shared.interval)} image, {shared.per_class:,} a class. "
+        f"Chosen, over all classes: every {words.ordinal(shared.interval)} image, {shared.per_class:,} a class. "
         f"Unrelated rankings would share {words.share(shared.chance)}; neighbours in rank replace each other, "
         "so this falls sooner than ρ."
     )
     both = [a.facts.get("reliability") for a in (scores, other)]
-    if _same_errors(scores, other):
+    if compare.same_errors(scores, other):
         lines.append("Both weigh the same errors, and so share their noise: two scores made apart would agree less.")
     elif all(r is not None and r > 0 for r in both):
         most = rho(float(np.sqrt(both[0] * both[1])))
@@ -277,12 +277,6 @@ def _said(scores: Artifact, other: Artifact, found: compare.Pairing, shared: com
         ]
         lines.append(f"Compared on the {words.many(len(found), 'image')} that both hold; left out: {', '.join(parts)}.")
     return lines
-
-
-def _same_errors(one: Artifact, other: Artifact) -> bool:
-    """Whether two scores are weightings of one table."""
-    named = [a.facts.get("table_of") or a.name for a in (one, other)]
-    return named[0] == named[1] or {**one.recipe, "weighting": ""} == {**other.recipe, "weighting": ""}
 
 
 def _table(both: Sequence[Artifact]) -> str:

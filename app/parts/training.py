@@ -24,9 +24,10 @@ _TITLES = {
     "Objective": ("alignment", "align_depth"),
     "Optimiser": ("warmup", "schedule", "beta2", "weight_decay", "clip", "rollback"),
     "Average": ("ema", "ema_form", "ema_width", "keep_best", "look_every", "snapshots"),
-    "Hardware": ("micro_batch", "checkpointing", "graph", "compile", "precision"),
+    "Hardware": ("residence", "micro_batch", "checkpointing", "graph", "compile", "precision"),
     "Books": ("log_every", "checkpoint_every", "keep_state", "keep", "trackers", "continue_from"),
 }
+_PLACES = {"device": "", "memory": " in memory", "disk": " read from disk"}
 TITLE_OF = {name: title for title, names in _TITLES.items() for name in names}
 
 
@@ -122,6 +123,6 @@ def _time(guess: Estimate, config: TrainConfig) -> str:
 
 def _memory(guess: Estimate) -> str:
     parts = f"{words.size(guess.state_bytes)} model and Adam, {words.size(guess.activation_bytes)} activations, "
-    parts += f"{words.size(guess.data_bytes)} images and tokens"
+    parts += f"{words.size(guess.data_bytes)} images and tokens{_PLACES[guess.residence.where]}"
     card = f" of {words.size(guess.gpu.total)} on {guess.gpu.name}" if guess.gpu is not None else ""
     return f"{words.size(guess.memory_bytes)}{card}: {parts}"

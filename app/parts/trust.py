@@ -9,7 +9,6 @@ import streamlit as st
 
 from app import state
 from app.parts import ranking, scorers, words
-from app.parts.choosing import ordinal
 from app.parts.scatters import rho
 from d2c.artifacts import Artifact
 
@@ -55,7 +54,7 @@ def _unmeasured(scores: Artifact) -> str:
 def _picks(overlap: Mapping[str, float], shift: float | None, of: str) -> str:
     """Whether single picks of interval sampling repeat; near chance they do not, and either is said."""
     share, chance, m = overlap["overlap"], overlap["chance"], int(overlap["per_class"])
-    every = f"every {ordinal(int(overlap['interval']))} of the images scored twice, {m:,} a class"
+    every = f"every {words.ordinal(int(overlap['interval']))} of the images scored twice, {m:,} a class"
     repeat = "repeat as well" if share >= REPEATED else "move more"
     if share - chance < BEYOND_CHANCE * (1 - chance):
         repeat = "hardly do"

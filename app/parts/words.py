@@ -75,3 +75,11 @@ def short(name: str, most: int = 24) -> str:
     """A name that fits on an axis: its middle left out when it is long."""
     keep = (most - 1) // 2
     return name if len(name) <= most else f"{name[:keep]}…{name[-keep:]}"
+
+
+def ordinal(n: int) -> str:
+    """16 → 16th, 2 → 2nd, 1 → empty: every image."""
+    if n == 1:
+        return "single"
+    tail = {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th") if n % 100 not in (11, 12, 13) else "th"
+    return f"{n}{tail}"

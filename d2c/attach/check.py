@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 
 from d2c.artifacts import Artifact, fingerprint_of
-from d2c.attach.stored import FLIPPED, TOKENS, checksum, open_shard, open_vision, refuse_later
+from d2c.attach.stored import FLIPPED, TOKENS, open_vision, refuse_later
+from d2c.data.mapped import checksum, open_shard
 from d2c.errors import D2CError
 
 #: The small files that training believes without looking: their digests are in the record.

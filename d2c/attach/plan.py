@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,12 @@ import numpy as np
 from d2c.artifacts import Artifact, Workspace
 from d2c.attach.check import check_recipe
 from d2c.attach.names import names_of
-from d2c.attach.rates import rate_of
 from d2c.attach.templates import prompts_of, read_templates
 from d2c.attach.text import TextInfo, describe_text
 from d2c.attach.vision import VisionInfo, default_grid, describe_vision
 from d2c.attach.weights import local_file
 from d2c.errors import D2CError, UsageError
+from d2c.rates import rate_of
 from d2c.score.scorers import Located, locate
 from d2c.select.made import holder_of
 
@@ -155,7 +156,7 @@ def estimate(subset: Artifact, config: AttachConfig | None = None, *, rate: floa
     Gives images, classes, grid, prompts (the first three), text and vision {encoder, note, shape [C, L, D] or
     [M, grid², d]}, and bytes {images, text, vision, total, free (on the workspace's disk)}. A size that only the
     weights would tell is None, and so is the total then. `seconds` of encoding images at `rate` [images/s], by
-    default the one last measured here (see `d2c.attach.rates`), and on which `device`; None where none was.
+    default the one last measured here (see `d2c.rates`), and on which `device`; None where none was.
     Raises UsageError and D2CError as `attach` does.
     """
     from d2c.attach.verb import AttachConfig, relevant
@@ -175,8 +176,8 @@ def estimate(subset: Artifact, config: AttachConfig | None = None, *, rate: floa
     image_bytes = int(encoded.loc[plan.sample_ids].sum())
     parts = {"images": image_bytes, "text": text_bytes, "vision": vision_bytes}
     known = [size for size in parts.values() if size is not None]
-    measured = rate_of(plan, config) if rate is None and plan.grid else None
-    speed = rate or (float(measured["rate"]) if measured else None)
+    measured = rate_of(subset.workspace, "condensed", rate_key(plan, config)) if rate is None and plan.grid else None
+    speed = rate or (measured.images_per_second if measured else None)
     return {
         "images": len(plan.sample_ids),
         "classes": len(plan.classes),
@@ -201,7 +202,7 @@ def estimate(subset: Artifact, config: AttachConfig | None = None, *, rate: floa
         "bytes": {**parts, "total": sum(known) if len(known) == len(parts) else None, "free": free(subset.workspace)},
         "rate": speed,
         "seconds": 0.0 if not plan.grid else sides * len(plan.sample_ids) / speed if speed else None,
-        "device": str(measured["device"]) if measured else "",
+        "device": measured.device if measured else "",
     }
 
 
@@ -217,3 +218,9 @@ def _size(shape: tuple[int, int, int | None]) -> tuple[int | None, list[int] | N
     if 0 in shape:
         return 0, None
     return HALF * shape[0] * shape[1] * shape[2], [shape[0], shape[1], shape[2]]
+
+
+def rate_key(plan: Plan, config: AttachConfig) -> str:
+    """What the time of an image depends on: machine, encoder, grid and arithmetic."""
+    where = [platform.node(), config.device, config.precision, config.vision, plan.grid, config.preprocess]
+    return " ".join(map(str, [*where, plan.scorer.digest[:12] if plan.scorer else ""])).strip()

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 
 from d2c.artifacts import Artifact, Workspace
-from d2c.attach.plan import plan_of
-from d2c.attach.rates import keep_rate
+from d2c.attach.plan import plan_of, rate_key
 from d2c.attach.stream import Stream
 from d2c.attach.verb import AttachConfig, relevant
 from d2c.attach.write import how_of, open_vision_encoder
@@ -26,6 +25,7 @@ from d2c.device import pick
 from d2c.device import precision as resolve
 from d2c.errors import D2CError
 from d2c.progress import Progress
+from d2c.rates import keep_rate
 
 SECONDS = 4.0  # of encoding at least, unless the images run out
 AGAIN = 8  # times that a small set is gone over at most
@@ -68,9 +68,9 @@ def probe(subset: Artifact, config: AttachConfig | None = None) -> float:
             spent = time.monotonic() - started
     if not done or spent <= 0:
         raise D2CError("too few images to measure a rate on")
-    rate = done / spent
-    keep_rate(plan, config, str(device), rate)
-    return rate * (2 if config.flip else 1)
+    rate = done / spent * (2 if config.flip else 1)
+    keep_rate(subset.workspace, "condensed", rate_key(plan, config), rate, str(device))
+    return rate
 
 
 def main() -> int:

@@ -12,17 +12,15 @@ Compressed tokens c stand for c · components + mean. Sets of the first layout, 
 from __future__ import annotations
 
 import functools
-import json
 import math
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from d2c.artifacts import Artifact, slugify
+from d2c.data.mapped import open_shard
 from d2c.data.shards import shards
 from d2c.errors import D2CError
 
@@ -30,7 +28,6 @@ LAYOUT = 2
 BASIS = "basis.safetensors"
 TOKENS, FLIPPED = "tokens", "tokens_flip"
 CLASS, CLASS_FLIPPED = "class_token", "class_token_flip"
-_TYPES: dict[str, Any] = {"BF16": "<u2", "F16": "<f2", "F32": "<f4", "I64": "<i8"}
 
 
 def vision_folder(encoder: str) -> str:
@@ -41,57 +38,6 @@ def vision_folder(encoder: str) -> str:
 def shard_file(folder: Path, index: int) -> Path:
     """Where a shard lies."""
     return folder / f"{index:06d}.safetensors"
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file, opened: its arrays as memory maps by name, how each is written, and the checksum of its tokens."""
-
-    file: Path
-    arrays: dict[str, np.ndarray]
-    types: dict[str, str]
-    crc32: str
-
-    def floats(self, name: str, rows: Any = slice(None)) -> np.ndarray:
-        """Rows of an array as float32, bfloat16 widened."""
-        return widened(self.arrays[name][rows], self.types[name])
-
-
-def widened(values: np.ndarray, kind: str) -> np.ndarray:
-    """float32 of what a file holds: bfloat16 are the upper halves of float32, which NumPy has no type for."""
-    if kind == "BF16":
-        return (np.asarray(values, np.uint32) << 16).view(np.float32)
-    return np.asarray(values, np.float32)
-
-
-def open_shard(file: Path) -> Shard:
-    """Read a file's header and map its arrays. Raises D2CError in one line when it is missing, cut or no such file."""
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as handle:
-            length = int.from_bytes(handle.read(8), "little")
-            if not 0 < length <= min(size, 10_000_000):
-                raise ValueError("no header")
-            header = json.loads(handle.read(length))
-        said = header.pop("__metadata__", {})
-        ends = [int(entry["data_offsets"][1]) for entry in header.values()]
-        if size != 8 + length + max(ends, default=0):
-            raise ValueError(f"{size:,} bytes, its header says {8 + length + max(ends, default=0):,}")
-        arrays = {name: _map(file, 8 + length, entry) for name, entry in header.items()}
-        return Shard(file, arrays, {k: v["dtype"] for k, v in header.items()}, str(said.get("crc32", "")))
-    except FileNotFoundError:
-        raise D2CError(f"{file} is missing: copy the folder again, or attach again with --force") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
-        why = str(problem).splitlines()[0][:120] if str(problem) else type(problem).__name__
-        raise D2CError(f"{file} cannot be read ({why}): copy it again, or attach again with --force") from None
-
-
-def checksum(arrays: Sequence[np.ndarray]) -> str:
-    """CRC-32 over the bytes of arrays, eight hex digits."""
-    found = 0
-    for array in arrays:
-        found = zlib.crc32(np.ascontiguousarray(array).view(np.uint8).reshape(-1), found)  # type: ignore[arg-type]
-    return f"{found:08x}"
 
 
 @dataclass(frozen=True)
@@ -234,13 +180,3 @@ def _check_rows(data: Artifact, found: VisionTokens) -> None:
             f"{found.folder} has {found.images:,} rows for {images:,} images{why}: copy the folder again, or "
             "attach again with --force"
         )
-
-
-def _map(file: Path, base: int, entry: Any) -> np.ndarray:
-    dtype, shape = np.dtype(_TYPES[entry["dtype"]]), tuple(int(n) for n in entry["shape"])
-    first, last = (int(n) for n in entry["data_offsets"])
-    if last - first != dtype.itemsize * int(np.prod(shape)):
-        raise ValueError("its header does not add up")
-    if first == last:
-        return np.zeros(shape, dtype)
-    return np.memmap(file, dtype, "r", base + first, shape)

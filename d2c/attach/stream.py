@@ -20,9 +20,10 @@ from torch import Tensor
 
 from d2c.attach.compress import Basis, Moments, kept, sample_rows
 from d2c.attach.grids import spatially_normalised
-from d2c.attach.stored import BASIS, CLASS, CLASS_FLIPPED, FLIPPED, TOKENS, checksum, open_shard, shard_file
+from d2c.attach.stored import BASIS, CLASS, CLASS_FLIPPED, FLIPPED, TOKENS, shard_file
 from d2c.attach.vision import VisionEncoder
 from d2c.data.loader import load, share_of_cores
+from d2c.data.mapped import checksum, open_shard
 from d2c.data.shards import shards
 from d2c.data.store import Images
 from d2c.device import compiles
@@ -44,8 +45,6 @@ _TYPES: dict[str, tuple[str, torch.dtype]] = {
     "mean": ("F32", torch.float32),
     "components": ("F32", torch.float32),
 }
-
-
 Slab = tuple[np.ndarray, list[Tensor], list[Tensor]]
 
 

@@ -17,15 +17,16 @@ from d2c.artifacts import Artifact, Build
 from d2c.attach import templates
 from d2c.attach.card import card
 from d2c.attach.check import digests_of
-from d2c.attach.plan import Plan
-from d2c.attach.rates import keep_rate
-from d2c.attach.stored import LAYOUT, open_shard, shard_file, vision_folder
+from d2c.attach.plan import Plan, rate_key
+from d2c.attach.stored import LAYOUT, shard_file, vision_folder
 from d2c.attach.stream import How, Stream
 from d2c.attach.text import TextEncoder, open_text_encoder
 from d2c.attach.vision import VisionEncoder
+from d2c.data.mapped import open_shard
 from d2c.data.store import Images, write_condensed_images
 from d2c.errors import D2CError
 from d2c.progress import Progress
+from d2c.rates import keep_rate
 from d2c.team import Team
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def write_condensed(
         stream.run(team)
         team.wait()
         speed = stream.facts()
-        keep_rate(plan, config, str(device), speed["images_per_second"], team.size)
+        rate = (speed["images_per_second"] or 0) * (2 if config.flip else 1) * team.size  # of both sides, by all of us
+        keep_rate(plan.subset.workspace, "condensed", rate_key(plan, config), rate, str(device))
     _note(build, plan, config, text, vision, speed)
 
 

@@ -29,6 +29,7 @@ from d2c.data.columns import (
 from d2c.data.decode import Unusable
 from d2c.data.sources import NO_LABEL, Entry, Read, Source, require_split
 from d2c.errors import D2CError
+from d2c.progress import bars_of
 
 _NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _BATCH = 64  # rows read at a time, so that memory does not grow with the set
@@ -116,7 +117,7 @@ def _load(name: str, origin: str, quiet: bool) -> tuple[Splits, Path]:
     except ImportError:
         raise D2CError(f"{origin[:200]} needs the package datasets: pip install -e '.[hub]'") from None
     found: Any
-    with _loading(origin), _progress_bars(not quiet):
+    with _loading(origin), bars_of("datasets.utils", not quiet):
         config = ""
         if not Path(name).expanduser().is_dir():
             name, _, config = name.partition(":")
@@ -150,20 +151,6 @@ def _loading(origin: str) -> Iterator[None]:
         raise D2CError(
             f"{origin[:200]} cannot be loaded ({said}): expected hf:OWNER/NAME[:CONFIG] or hf:FOLDER"
         ) from None
-
-
-@contextlib.contextmanager
-def _progress_bars(wanted: bool) -> Iterator[None]:
-    from datasets import utils
-
-    if wanted or utils.are_progress_bars_disabled():
-        yield
-        return
-    utils.disable_progress_bars()
-    try:
-        yield
-    finally:
-        utils.enable_progress_bars()
 
 
 def _columns(

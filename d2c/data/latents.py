@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
 import time
-import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -28,6 +25,7 @@ from safetensors.numpy import save as to_bytes
 
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.data.loader import Slab, load
+from d2c.data.mapped import checksum, open_shard, put
 from d2c.data.shards import shards
 from d2c.data.store import Images
 from d2c.diffusion.autoencoders import Autoencoder, weights_digest
@@ -114,8 +112,8 @@ class Latents:
                 count = len(self.ids)
                 said = {**self.facts, "autoencoder": self.name, "what": self.what, "images": count, "of": self.whose}
                 text = json.dumps(said, indent=1, ensure_ascii=False)
-                _put(self.folder / "cache.json", text.encode())
-            _put(self._file(index, self.folder), data)
+                put(self.folder / "cache.json", text.encode())
+            put(self._file(index, self.folder), data)
         except OSError as problem:
             raise D2CError(
                 f"the latents of {self.whose} cannot be kept in {self.folder} ({problem.strerror}): make room there; "
@@ -140,6 +138,16 @@ class Latents:
                 raise D2CError(f"shard {index} of {self.folder} is missing or damaged: start again, it is made anew")
             for key, array in into.items():
                 array[places] = there[key][rows[places] - shard.start]
+
+    def map(self, index: int) -> dict[str, np.ndarray]:
+        """The arrays of a shard as memory maps, by name; their checksum is not looked at.
+
+        Raises D2CError when it is missing, cut, or of other images.
+        """
+        for folder, kept in self._sources:
+            if self._whole(index, folder, kept):
+                return open_shard(self._file(index, folder), "start again").arrays
+        raise D2CError(f"shard {index} of {self.folder} is missing or damaged: start again, it is made anew")
 
     def sweep(self) -> None:
         """Remove what killed processes had begun to write."""
@@ -287,20 +295,4 @@ def _cut(rows: range, step: int) -> Iterator[range]:
 
 
 def _checksum(arrays: Mapping[str, np.ndarray]) -> str:
-    value = 0
-    for key in sorted(arrays):
-        value = zlib.crc32(np.ascontiguousarray(arrays[key]).reshape(-1).view(np.uint8).data, value)
-    return f"{value:08x}"
-
-
-def _put(file: Path, data: bytes) -> None:
-    """Written beside, flushed, renamed: a file that is there is whole."""
-    beside = file.with_name(f".{file.stem}.{secrets.token_hex(6)}.writing")
-    try:
-        with beside.open("wb") as handle:
-            handle.write(data)
-            handle.flush()
-            os.fsync(handle.fileno())
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+    return checksum([arrays[key] for key in sorted(arrays)])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import importlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from d2c.errors import D2CError
+from d2c.progress import bars_of
 
 INDEX = "model_index.json"
 TIMEOUT = 5.0  # s to wait for the hub's first answer
@@ -109,7 +108,7 @@ def fetch(reference: Path | str, *, quiet: bool = False) -> Path:
         names = [s.rfilename for s in found.siblings or []]
         wanted = _files({part: _below(names, part) for part in kind.parts})
         patterns = [INDEX, *(f"{part}/{name}" for part, files in wanted.items() for name in files)]
-        with _progress_bars(not quiet):
+        with bars_of("huggingface_hub.utils", not quiet):
             here = Path(snapshot_download(repository, revision=found.sha or revision, allow_patterns=patterns))
     except D2CError:
         raise
@@ -287,16 +286,3 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise D2CError(f"{file} is not a JSON object: copy it again")
     return found
-
-
-@contextlib.contextmanager
-def _progress_bars(wanted: bool) -> Iterator[None]:
-    hub: Any = importlib.import_module("huggingface_hub.utils")
-    if wanted or hub.are_progress_bars_disabled():
-        yield
-        return
-    hub.disable_progress_bars()
-    try:
-        yield
-    finally:
-        hub.enable_progress_bars()

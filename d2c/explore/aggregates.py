@@ -170,3 +170,11 @@ def class_table(
             "chosen": np.bincount(labels[rows], minlength=len(classes)),
         }
     )
+
+
+def densest(x: np.ndarray, y: np.ndarray, cells: int = 8) -> tuple[float, float]:
+    """The middle of the points in the fullest cell of a grid over them."""
+    counts, xs, ys = np.histogram2d(x, y, cells)
+    i, j = np.unravel_index(counts.argmax(), counts.shape)
+    here = (x >= xs[i]) & (x <= xs[i + 1]) & (y >= ys[j]) & (y <= ys[j + 1])
+    return float(x[here].mean()), float(y[here].mean())

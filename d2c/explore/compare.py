@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from d2c.artifacts import Artifact
 from d2c.errors import D2CError, UsageError
 from d2c.score.reliability import ranks, spearman
 from d2c.select import Ranking, SelectConfig
@@ -199,6 +200,12 @@ class Control:
 
     mean: float
     by_class: Mapping[int, float]
+
+
+def same_errors(one: Artifact, other: Artifact) -> bool:
+    """Whether two scores are weightings of one table of errors."""
+    named = [a.facts.get("table_of") or a.name for a in (one, other)]
+    return named[0] == named[1] or {**one.recipe, "weighting": ""} == {**other.recipe, "weighting": ""}
 
 
 def controls(

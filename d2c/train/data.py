@@ -1,12 +1,11 @@
-"""The training set, whole and in memory: pixels or latents, labels and vision tokens, on the device if they fit.
+"""The training set, whole and in one place: pixels or latents, labels and vision tokens, on the device if they fit.
 
-A condensed set of 100,000 images is 26 GB as 256² latents with DINOv2-B tokens, so one GPU holds it and no
-loader stands between the data and the step. What does not fit stays in host memory and is sent batch by batch.
+A condensed set of 100,000 images is 42 GB as 256² latents with DINOv2-B tokens, so one GPU can hold it and no
+loader stands between the data and the step. `d2c.train.streamed` has the same rows from disk.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,12 +13,16 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from d2c.artifacts import Artifact
 from d2c.attach.grids import regrid
 from d2c.attach.stored import open_vision
+from d2c.data.shards import shards
 from d2c.errors import D2CError
+from d2c.train.rows import Rows
+
+CPU = torch.device("cpu")
+Basis = tuple[Tensor, Tensor]  # mean [D] and components [d, D] of compressed tokens, fp32
 
 
 class Moments(Protocol):
@@ -29,6 +32,26 @@ class Moments(Protocol):
 
     def fill(self, sample_ids: np.ndarray, into: Mapping[str, np.ndarray]) -> None:
         """Copy mean, std, mean_flip, std_flip of these images into arrays [M, c, h, w]."""
+
+
+class Data(Protocol):
+    """A training set, wherever it lies."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where its rows come from."""
+
+    @property
+    def latent(self) -> bool:
+        """Whether images are latents with their deviation, and not pixels."""
+
+    def shape(self, count: int) -> tuple[int, int, int, int]:
+        """[B, C, S, S] of a batch of `count`."""
+
+    def rows(self, index: Tensor, flipped: Tensor) -> Rows:
+        """What is stored of the images `index` [B], mirrored where `flipped` [B], on the set's device."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +65,20 @@ class TrainingSet:
     std: Tensor | None  # as `mean` for latents
     labels: Tensor  # (M,) int64
     tokens: Tensor | None  # (M, T, D) on the transformer's grid; (2, M, T, D) with those of the mirrored images
-    device: torch.device  # where batches go, wherever the set lies
     heads: Tensor | None = None  # (M, D) class tokens, or (2, M, D); None: the mean of an image's tokens stands for it
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the set lies."""
+        return self.labels.device
+
+    @property
+    def latent(self) -> bool:
+        """Whether images are latents."""
+        return self.std is not None
 
     @property
     def bytes(self) -> int:
@@ -59,92 +91,60 @@ class TrainingSet:
         c, h, w = self.mean.shape[-3:]
         return count, c, h, w
 
-    def batch(self, index: Tensor, flipped: Tensor, posterior: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(x [B, C, S, S] fp32, labels [B], tokens [B, T, D] | None) of the images `index`, on the device.
-
-        `flipped` [B] bool mirrors left and right; `posterior` is the noise that a latent is sampled with.
-        """
-        where = self.labels.device
-        index, side = index.to(where), flipped.to(where)
+    def rows(self, index: Tensor, flipped: Tensor) -> Rows:
+        """What is stored of the images `index` [B], mirrored where `flipped` [B], where the set lies."""
+        index, side = index.to(self.device), flipped.to(self.device).long()
         if self.std is None:
-            pixels = self.mean[index].to(self.device, non_blocking=True)
-            x = pixels.float() / 127.5 - 1.0
-            x = torch.where(flipped[:, None, None, None], x.flip(-1), x)
+            mean, std = self.mean[index], None
         else:
-            side = side.long() if len(self.mean) == 2 else torch.zeros_like(index)
-            x = self.mean[side, index].to(self.device, non_blocking=True).float()
-            if posterior is not None:
-                x = x + self.std[side, index].to(self.device, non_blocking=True).float() * posterior
-        y = self.labels[index].to(self.device, non_blocking=True)
-        if self.tokens is None:
-            return x, y, None
-        if self.tokens.dim() == 4:  # the mirrored image's own, for a latent or picture that was mirrored
-            own = flipped.to(where).long()
-            return x, y, self.tokens[own, index].to(self.device, non_blocking=True)
-        z = self.tokens[index].to(self.device, non_blocking=True)
-        return x, y, torch.where(flipped[:, None, None], mirror(z), z)
+            encoded = side if len(self.mean) == 2 else torch.zeros_like(index)
+            mean, std = self.mean[encoded, index], self.std[encoded, index]
+        tokens, heads, own = self.tokens, self.heads, self.tokens is not None and self.tokens.dim() == 4
+        if tokens is not None:
+            tokens = tokens[side, index] if own else tokens[index]
+        if heads is not None:
+            heads = heads[side, index] if heads.dim() == 3 else heads[index]
+        return Rows(mean, std, self.labels[index], tokens, heads, own)
 
-    def feature(self, index: Tensor, flipped: Tensor, tokens: Tensor) -> Tensor:
-        """What stands for whole images: class tokens [B, D] fp32 of those that `tokens` [B, T, D] are of."""
-        if self.heads is None:
-            return tokens.float().mean(1)
-        index = index.to(self.heads.device)
-        heads = self.heads[flipped.to(index.device).long(), index] if self.heads.dim() == 3 else self.heads[index]
-        return heads.to(self.device, non_blocking=True).float()
-
-    def placed(self, device: torch.device) -> TrainingSet:
-        """The same set on the device when it takes at most half of the free memory there, else as it is."""
-        if device.type == "cuda" and self.bytes <= torch.cuda.mem_get_info(device)[0] // 2:
-            std, tokens, heads = (
-                None if part is None else part.to(device) for part in (self.std, self.tokens, self.heads)
-            )
-            return TrainingSet(self.mean.to(device), std, self.labels.to(device), tokens, device, heads)
-        return dataclasses.replace(self, device=device)
+    def batch(self, index: Tensor, flipped: Tensor, posterior: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(x [B, C, S, S] fp32, labels [B], tokens [B, T, D] | None) of the images `index`. See `Rows.inputs`."""
+        return self.rows(index, flipped).inputs(flipped, posterior)
 
 
 def pixel_set(pixels: np.ndarray, labels: np.ndarray, tokens: Tensor | None) -> TrainingSet:
     """A set in pixel space from uint8 [M, C, S, S]."""
-    cpu = torch.device("cpu")
-    return TrainingSet(torch.from_numpy(pixels), None, torch.from_numpy(labels).long(), tokens, cpu)
+    return TrainingSet(torch.from_numpy(pixels), None, torch.from_numpy(labels).long(), tokens)
 
 
 def latent_set(
-    latents: Moments, ids: np.ndarray, labels: np.ndarray, tokens: Tensor | None, *, flip: bool
+    latents: Moments,
+    ids: np.ndarray,
+    labels: np.ndarray,
+    tokens: Tensor | None,
+    *,
+    flip: bool,
+    device: torch.device = CPU,
 ) -> TrainingSet:
-    """The latents of images `ids` [M], in that order: mean and std as fp16, of the mirrored images too when `flip`."""
-    shape = (2 if flip else 1, len(ids), *latents.shape)
-    mean, std = np.empty(shape, np.float16), np.empty(shape, np.float16)
-    into = {"mean": mean[0], "std": std[0]}
-    if flip:
-        into |= {"mean_flip": mean[1], "std_flip": std[1]}
-    latents.fill(ids, into)
-    of = torch.from_numpy
-    return TrainingSet(of(mean), of(std), of(labels).long(), tokens, torch.device("cpu"))
+    """The latents of images `ids` [M], in that order: mean and std as fp16, of the mirrored images too when `flip`.
 
-
-def on_grid(tokens: np.ndarray, grid: int, *, chunk: int = 512) -> Tensor:
-    """Vision tokens [M, N, D] resampled from their own square grid to `grid`², fp16 [M, grid², D].
-
-    Shrinking takes area means and enlarging is bilinear. Raises D2CError when N is no square.
+    On a GPU a shard's worth at a time goes through memory.
     """
-    m, n, d = tokens.shape
-    side = round(n**0.5)
-    if side * side != n:
-        raise D2CError(f"vision tokens [{m}, {n}, {d}]: {n} is not a square grid; attach them again")
-    if side == grid:
-        return torch.from_numpy(tokens).half()
-    resampled = torch.empty(m, grid * grid, d, dtype=torch.float16)
-    for start in range(0, m, chunk):
-        part = torch.from_numpy(tokens[start : start + chunk]).float().view(-1, side, side, d).permute(0, 3, 1, 2)
-        if grid < side:
-            part = F.adaptive_avg_pool2d(part, grid)
-        else:
-            part = F.interpolate(part, size=(grid, grid), mode="bilinear", align_corners=False)
-        resampled[start : start + chunk] = part.permute(0, 2, 3, 1).reshape(-1, grid * grid, d).half()
-    return resampled
+    shape = (2 if flip else 1, len(ids), *latents.shape)
+    mean, std = (torch.empty(shape, dtype=torch.float16, device=device) for _ in range(2))
+    order = np.argsort(ids, kind="stable")
+    for part in shards(len(ids)):
+        places = order[part.start : part.stop]
+        own, spread = (np.empty((shape[0], len(places), *latents.shape), np.float16) for _ in "ab")
+        into = {"mean": own[0], "std": spread[0]}
+        if flip:
+            into |= {"mean_flip": own[1], "std_flip": spread[1]}
+        latents.fill(ids[places], into)
+        at = torch.from_numpy(places).to(device)
+        mean[:, at], std[:, at] = torch.from_numpy(own).to(device), torch.from_numpy(spread).to(device)
+    return TrainingSet(mean, std, torch.from_numpy(labels).long().to(device), tokens)
 
 
-def stored_tokens(data: Artifact, grid: int, *, flip: bool) -> Tensor | None:
+def stored_tokens(data: Artifact, grid: int, *, flip: bool, device: torch.device = CPU) -> Tensor | None:
     """The vision tokens of a condensed set on the transformer's grid, bf16 [M, grid², D], row i = row i of its table.
 
     With `flip` and tokens of the mirrored images in the set, [2, M, grid², D]. Compressed tokens are expanded. File by
@@ -155,22 +155,41 @@ def stored_tokens(data: Artifact, grid: int, *, flip: bool) -> Tensor | None:
     if found is None:
         return None
     sides = 2 if flip and found.flips else 1
-    tokens = torch.empty(sides, found.images, grid * grid, found.dim, dtype=torch.bfloat16)
-    basis = None if found.basis is None else [torch.from_numpy(np.array(part)) for part in found.basis]
+    tokens = torch.empty(sides, found.images, grid * grid, found.dim, dtype=torch.bfloat16, device=device)
+    basis = basis_of(found.basis)
     for side in range(sides):
         for start, stored, kind in found.parts(flip=side == 1):
-            part = torch.from_numpy(np.array(stored).view(np.int16 if kind == "BF16" else stored.dtype))
-            part = part.view(torch.bfloat16) if kind == "BF16" else part
-            if basis is not None:
-                part = part.float() @ basis[1] + basis[0]
-            placed = tokens[side, start : start + len(part)]
-            placed.copy_(regrid(part, grid))
-            if not torch.isfinite(placed.sum(dtype=torch.float32)):
-                raise D2CError(
-                    f"{data.kind}/{data.name} has vision tokens that are not finite (images {start} to "
-                    f"{start + len(part) - 1} of its table): attach again with --force"
-                )
+            part = prepared(stored, kind, basis, grid)
+            if not torch.isfinite(part.sum()):  # in the type it has: a thirtieth of the time of another
+                raise not_finite(data, start, start + len(part) - 1)
+            tokens[side, start : start + len(part)].copy_(part)
     return tokens if sides == 2 else tokens[0]
+
+
+def basis_of(stored: tuple[np.ndarray, np.ndarray] | None) -> Basis | None:
+    """Mean and components as tensors."""
+    return None if stored is None else (torch.from_numpy(np.array(stored[0])), torch.from_numpy(np.array(stored[1])))
+
+
+def prepared(stored: np.ndarray, kind: str, basis: Basis | None, grid: int) -> Tensor:
+    """Stored tokens [n, N, d] as they are trained with, bf16 [n, grid², D].
+
+    Expanded image by image: what an image has does not depend on those beside it, down to the last bit.
+    """
+    stored = stored if stored.flags.writeable else np.array(stored)  # what is mapped is read here
+    part = torch.from_numpy(stored.view(np.int16 if kind == "BF16" else stored.dtype))
+    part = part.view(torch.bfloat16) if kind == "BF16" else part
+    if basis is not None:
+        part = torch.stack([one.float() @ basis[1] + basis[0] for one in part])
+    return regrid(part, grid).to(torch.bfloat16)
+
+
+def not_finite(data: Artifact, first: int, last: int) -> D2CError:
+    """What is said of vision tokens that training cannot use."""
+    return D2CError(
+        f"{data.kind}/{data.name} has vision tokens that are not finite (images {first} to {last} of its table): "
+        "attach again with --force"
+    )
 
 
 def stored_heads(data: Artifact, *, flip: bool) -> Tensor | None:
@@ -186,17 +205,6 @@ def stored_heads(data: Artifact, *, flip: bool) -> Tensor | None:
     return heads if len(sides) == 2 else heads[0]
 
 
-def mirror(tokens: Tensor) -> Tensor:
-    """Tokens [B, T, D] of a square grid with left and right exchanged.
-
-    Stands for the tokens of the mirrored image, which are not stored: exact for an encoder that
-    commutes with mirroring, close for the usual ones.
-    """
-    b, t, d = tokens.shape
-    side = round(t**0.5)
-    return tokens.view(b, side, side, d).flip(2).view(b, t, d)
-
-
 def check_labels(labels: Sequence[int] | np.ndarray, classes: int, where: str) -> None:
     """Raise D2CError unless every label names one of `classes` classes."""
     found = np.asarray(labels)
@@ -206,17 +214,20 @@ def check_labels(labels: Sequence[int] | np.ndarray, classes: int, where: str) -
         raise D2CError(f"{where} has labels {found.min()}…{found.max()} for {classes} classes: make it again")
 
 
-def loudness(data: TrainingSet, *, count: int = 2048) -> float:
+def loudness(data: Data, *, count: int = 2048, part: int = 64) -> float:
     """What the class tokens of the first `count` images are to be multiplied by to have RMS 1.
 
     Encoders differ by orders of magnitude, and the noise that is mixed with a class token has RMS 1. The same number
-    for every process, device and batch.
+    for every process and batch, wherever the set lies.
     """
-    if data.heads is not None:
-        means = (data.heads[0] if data.heads.dim() == 3 else data.heads)[:count].cpu().float()
-    elif data.tokens is not None:
-        kept = (data.tokens[0] if data.tokens.dim() == 4 else data.tokens)[:count].cpu()
-        means = torch.cat([kept[i : i + 64].float().mean(1) for i in range(0, len(kept), 64)])
-    else:
-        return 1.0
-    return 1.0 / max(float(means.square().mean().sqrt()), 1e-12)
+    means = []
+    for start in range(0, min(count, len(data)), part):
+        index = torch.arange(start, min(start + part, count, len(data)))
+        rows = data.rows(index, torch.zeros(len(index), dtype=torch.bool))
+        if rows.heads is not None:
+            means.append(rows.heads.cpu().float())
+        elif rows.tokens is not None:
+            means.append(rows.tokens.cpu().float().mean(1))
+        else:
+            return 1.0
+    return 1.0 / max(float(torch.cat(means).square().mean().sqrt()), 1e-12)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from d2c.diffusion.paths import Path
 
+AHEAD = 64  # steps whose indices are drawn and sent to the device at once
 ORDER, STEP, INIT = 0, 1, 2  # streams: which images, what is drawn for them, the first weights
 
 
@@ -53,6 +54,23 @@ def indices(seed: int, n: int, start: int, count: int) -> Tensor:
         pieces.append(piece)
         start, count = start + len(piece), count - len(piece)
     return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64)
+
+
+class Order:
+    """Which of n images each step takes, by `indices`; drawn for some steps at once and sent to the device."""
+
+    def __init__(self, seed: int, n: int, batch: int, device: torch.device) -> None:
+        self.seed, self.n, self.batch, self.device = seed, n, batch, device
+        self._first, self._block = 0, torch.empty(0, dtype=torch.int64)
+
+    def __call__(self, number: int) -> Tensor:
+        """Those of step `number` (1 = the first), int64 [batch]."""
+        batch, start = self.batch, (number - 1) * self.batch
+        offset = start - self._first
+        if not 0 <= offset <= len(self._block) - batch:
+            self._first, offset = start, 0
+            self._block = indices(self.seed, self.n, start, AHEAD * batch).to(self.device)
+        return self._block[offset : offset + batch]
 
 
 def draw(

@@ -10,10 +10,11 @@ from typing import Any
 from d2c.artifacts import Artifact
 from d2c.config import configure
 from d2c.diffusion.config import ModelConfig
+from d2c.rates import Rate, rate_of
 from d2c.train.further import origin
 from d2c.train.gpu import GPU, gpus
-from d2c.train.plan import Plan, model_config, plan
-from d2c.train.rates import Rate, rate_of
+from d2c.train.plan import Plan, model_config, plan, rate_key
+from d2c.train.residence import Residence, available_memory, choose, processes_here
 from d2c.train.start import source
 from d2c.train.verb import TrainConfig
 
@@ -36,7 +37,8 @@ class Estimate:
     gflop_per_image: float  # forward and backward
     state_bytes: int  # fp32 weights, gradients, Adam's two moments, average
     activation_bytes: int  # kept for the backward pass of one micro-batch
-    data_bytes: int  # the whole set as it lies in memory
+    data_bytes: int  # the whole set as it is trained with
+    residence: Residence  # where it lies
     memory_bytes: int  # of the device, with the set where it goes there
     artifact_bytes: int  # the finished run
     disk_bytes: int  # at most, while it runs: average, checkpoints, the one being written
@@ -66,16 +68,18 @@ def estimate(parent: Artifact, config: TrainConfig | None = None, **options: Any
     card = _card(config)
     states, data = 20 * parameters, data_bytes(layout, config, model)
     activations = activation_bytes(model, config, fused=_fused(config, card))
-    there = card is None or data <= (card.free - states) // 2  # as `d2c.train.data` places it, the model being there
-    memory = states + activations + (data if there else 0)
+    home = residence(config, data, card, states)
+    memory = states + activations + (data if home.where == "device" or (card is None and home.where == "memory") else 0)
     done = int(before.facts["steps"]) if before is not None else 0
     left = (config.steps - done) * config.batch
-    rate = rate_of(parent.workspace, config, layout)
+    rate = rate_of(parent.workspace, "runs", rate_key(config, layout), config.batch)
     seconds = left / rate.images_per_second if rate else None
     if seconds is not None and config.time_limit:
         seconds = min(seconds, config.time_limit)
     averages = 2 * bool(config.keep_best) + 1 + config.snapshots
     disk, free = 4 * parameters * averages + 16 * parameters * (config.keep + 1), _free(parent.workspace.root)
+    if home.where == "disk" and config.autoencoder == "identity":  # decoded images are kept beside the set
+        disk += layout.images * layout.channels * model.image_size**2
     own = []
     if card is not None and memory > CARELESS * card.total:
         own.append(
@@ -97,6 +101,7 @@ def estimate(parent: Artifact, config: TrainConfig | None = None, **options: Any
         state_bytes=states,
         activation_bytes=activations,
         data_bytes=data,
+        residence=home,
         memory_bytes=memory,
         artifact_bytes=4 * parameters * (1 + config.snapshots)
         + (16 * parameters * config.keep if config.keep_state else 0),
@@ -126,12 +131,22 @@ def activation_bytes(model: ModelConfig, config: TrainConfig, *, fused: bool) ->
 
 
 def data_bytes(layout: Plan, config: TrainConfig, model: ModelConfig) -> int:
-    """The set in memory [bytes]: uint8 pixels, or fp16 mean and std of latents; bf16 tokens on the model's grid."""
+    """The whole set [bytes]: uint8 pixels, or fp16 mean and std of latents; bf16 tokens on the model's grid; labels.
+
+    Of the mirrored images too, where they are trained with.
+    """
     side = model.image_size
     each = layout.channels * side * side if config.autoencoder == "identity" else 4 * model.channels * side * side
     if config.autoencoder != "identity" and config.flip:
         each *= 2
-    return layout.images * (each + 2 * model.tokens * layout.vision_dim + 8)
+    tokens = 2 * layout.vision_dim * (layout.vision_sides * model.tokens + layout.heads)
+    return layout.images * (each + tokens + 8)
+
+
+def residence(config: TrainConfig, data: int, card: GPU | None, states: int) -> Residence:
+    """Where a set of `data` bytes would go now, beside a model whose states take so many bytes of the card."""
+    free = None if card is None else max(0, card.free - states)
+    return choose(config.residence, data, card=free, memory=available_memory(), processes=processes_here())
 
 
 def parameters_of(model: ModelConfig) -> int:

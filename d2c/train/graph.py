@@ -27,7 +27,8 @@ class Graph:
                     weight.grad = None
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Other threads may go on meanwhile: the next batches are fetched by one.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             found = losses(*self._inputs)
             found[0].backward()  # type: ignore[no-untyped-call]
         self._found = [part.detach() for part in found]

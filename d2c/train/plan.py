@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,6 +41,8 @@ class Plan:
     reg: float = 0.0  # weight of the class token's loss
     projector: str = "mlp"
     align_target: str = "plain"
+    vision_sides: int = 1  # 2: tokens of the mirrored images are trained with too
+    heads: int = 0  # class tokens of an image that are trained with, where the set holds them
     normalise: bool = False  # over the places, while training: not where the set holds them so
 
     def resolved(self) -> dict[str, Any]:
@@ -73,13 +77,15 @@ def plan(data: Artifact, config: TrainConfig) -> Plan:
     if config.hold_out:
         labels = labels[~left_out(data, config.hold_out)]
     condition, text = _condition(data, config, len(classes))
-    vision, dim = _vision(data) if config.use_vision and max(config.alignment, config.reg) > 0 else (None, 0)
+    vision, dim, flips, whole = None, 0, False, False
+    if config.use_vision and max(config.alignment, config.reg) > 0:
+        vision, dim, flips, whole = _vision(data)
+    sides = 2 if flips and config.flip else 1
     aligned = vision is not None and config.alignment > 0
     stored = dict(data.facts.get("vision") or {}).get("normalise") == "spatial"
     spatial = aligned and (stored or config.align_target == "spatial")
     warnings = []
     if config.reg > 0:
-        whole = vision is not None and _holds_class_tokens(data)
         _check_reg(data, config, family, vision is not None, stored and not whole)
         if not whole:
             warnings.append(
@@ -105,6 +111,8 @@ def plan(data: Artifact, config: TrainConfig) -> Plan:
         text=text,
         vision=vision,
         vision_dim=dim,
+        vision_sides=sides,
+        heads=sides if config.reg > 0 and whole else 0,
         align_depth=depth,
         alignment=config.alignment if aligned else 0.0,
         warnings=tuple(warnings),
@@ -148,6 +156,15 @@ def model_config(plan: Plan, config: TrainConfig, *, factor: int = 1, channels: 
         projector=plan.projector,
         feature_dim=plan.vision_dim if plan.reg > 0 else 0,
     )
+
+
+def rate_key(config: TrainConfig, plan: Plan) -> str:
+    """What the time of a step depends on, the batch aside: machine, model, and what is trained with."""
+    text, vision = plan.text is not None, plan.vision is not None
+    where = (platform.node(), config.device, config.precision, os.environ.get("WORLD_SIZE", "1"))
+    what = (config.model, plan.image_size, config.autoencoder, f"text={text:d}", f"vision={vision:d}")
+    how = (f"qk={config.qk_norm:d}", f"checkpointing={config.checkpointing}", f"micro={config.micro_batch}")
+    return " ".join(map(str, (*where, *what, *how)))
 
 
 def table_of(data: Artifact) -> str:
@@ -211,18 +228,12 @@ def _text(data: Artifact, classes: int) -> tuple[int, int] | None:
     return (shape[1], shape[2]) if shape else None
 
 
-def _holds_class_tokens(data: Artifact) -> bool:
+def _vision(data: Artifact) -> tuple[str | None, int, bool, bool]:
+    """Where the vision tokens lie, their channels, and whether there are mirrored images' and class tokens."""
     from d2c.attach.stored import open_vision
 
     found = open_vision(data)
-    return found is not None and found.class_tokens
-
-
-def _vision(data: Artifact) -> tuple[str | None, int]:
-    from d2c.attach.stored import open_vision
-
-    found = open_vision(data)
-    return (found.folder.name, found.dim) if found is not None else (None, 0)
+    return (found.folder.name, found.dim, found.flips, found.class_tokens) if found else (None, 0, False, False)
 
 
 def _shape(data: Artifact, file: str, key: str) -> list[int] | None:

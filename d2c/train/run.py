@@ -5,17 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from d2c.artifacts import Artifact, Build, Workspace
-from d2c.attach.check import check
-from d2c.data.latents import encode
-from d2c.data.store import labels_of, pixels
 from d2c.device import autocast
 from d2c.diffusion.autoencoders import Autoencoder, load
 from d2c.diffusion.checkpoints import save_model
@@ -23,18 +18,18 @@ from d2c.diffusion.dit import DiT
 from d2c.diffusion.samplers import noise_for, sample, to_uint8
 from d2c.diffusion.sit import build as build_model
 from d2c.progress import Progress
+from d2c.rates import keep_rate
 from d2c.team import Team
 from d2c.train import checkpoint, further, snapshots
-from d2c.train.apart import left_out
 from d2c.train.best import Best, best_step, held_out
-from d2c.train.data import TrainingSet, check_labels, latent_set, pixel_set, stored_heads, stored_tokens
 from d2c.train.draws import INIT, seed_of
 from d2c.train.further import BEST
+from d2c.train.load import load_set, residence_of
 from d2c.train.loop import Loop
 from d2c.train.metrics import NOTES, add_note, finish_metrics, read_metrics, read_notes
-from d2c.train.plan import Plan, model_config
+from d2c.train.plan import Plan, model_config, rate_key
 from d2c.train.preview import write_grid
-from d2c.train.rates import keep_rate
+from d2c.train.residence import Residence
 from d2c.train.start import take_weights
 from d2c.train.step import Trainer
 from d2c.train.trackers import Trackers
@@ -61,10 +56,10 @@ def write_run(
         add_note(build.folder, 0, note)
         build.progress.say(note)
     team.tell({"folder": str(build.folder)})
-    trainer, loop, steps = train_in(build.folder, data, config, plan, device, precision, build.progress, team)
+    trainer, loop, steps, home = train_in(build.folder, data, config, plan, device, precision, build.progress, team)
     model = trainer.model
     facts = summary(build.folder, config, plan, model, steps)
-    facts |= {"devices": team.size, "micro_batch": trainer.micro}
+    facts |= {"devices": team.size, "micro_batch": trainer.micro, "residence": home.where, "data_bytes": home.bytes}
     facts["warnings"] = [*plan.warnings, *read_notes(build.folder), *filter(None, [loop.stopped])]
     if loop.stopped:
         facts["stopped"] = loop.stopped
@@ -75,7 +70,8 @@ def write_run(
     finish_metrics(build.folder)
     (build.folder / NOTES).unlink(missing_ok=True)
     card = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
-    keep_rate(Workspace(build.folder.parents[1]), config, plan, card, facts["images_per_second"])
+    ws, rate = Workspace(build.folder.parents[1]), facts["images_per_second"]
+    keep_rate(ws, "runs", rate_key(config, plan), rate, card, config.batch)
     if not config.keep_state:
         checkpoint.drop(build.folder)  # a finished run samples and scores without it; it is four times as large
     build.note(**facts)
@@ -90,7 +86,7 @@ def train_in(
     precision: str,
     progress: Progress,
     team: Team,
-) -> tuple[Trainer, Loop, int]:
+) -> tuple[Trainer, Loop, int, Residence]:
     """Train with the books in `folder`, as the first process of a team or as another."""
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -102,11 +98,12 @@ def train_in(
         if team.first and missed and not read_notes(folder):
             add_note(folder, 0, f"started from runs/{start.name}; not taken over: {'; '.join(missed)}")
     model = model.to(device)
-    if not team.first:
-        team.wait()  # what the first encodes is then there
-    training = load_set(data, config, plan, model, autoencoder, device, precision, progress)
+    # The others come when what the first encodes is there, and put the set where it did.
+    home = residence_of(config, plan, model.config, device)
+    where = home.where if team.first else str(team.tell(None))
+    training = load_set(data, config, plan, model.config, autoencoder, device, precision, progress, where)
     if team.first:
-        team.wait()
+        team.tell(where)
     trainer = Trainer(
         model,
         training,
@@ -119,9 +116,7 @@ def train_in(
     )
     if team.first:
         each = f"{team.size} × {trainer.local} images" if team.size > 1 else "one device"
-        progress.say(
-            f"batch {config.batch} in all: {each}, {trainer.micro} at once; {training.bytes / 1e9:.2f} GB of data"
-        )
+        progress.say(f"batch {config.batch} in all: {each}, {trainer.micro} at once; {home}")
     preview = Preview(trainer, autoencoder, folder, plan)
     best = None
     # A REG model cannot be asked about images without class tokens: its snapshots are kept, and not measured.
@@ -132,8 +127,11 @@ def train_in(
     with Trackers(config, folder) if team.first else nullcontext() as trackers:
         track = trackers.log if trackers is not None else None
         loop = Loop(trainer, folder, progress, preview, track, best, plan.classes)
-        steps = loop.run()
-    return trainer, loop, steps
+        try:
+            steps = loop.run()
+        finally:
+            trainer.close()
+    return trainer, loop, steps, home
 
 
 def keep_average(folder: Path, trainer: Trainer, loop: Loop, plan: Plan, steps: int) -> dict[str, Any]:
@@ -167,36 +165,6 @@ def make_model(data: Artifact, config: TrainConfig, plan: Plan, autoencoder: Aut
         text = data.arrays("text.safetensors")
         model.set_text(torch.from_numpy(text["tokens"]), torch.from_numpy(text["mask"]))
     return model.train()
-
-
-def load_set(
-    data: Artifact,
-    config: TrainConfig,
-    plan: Plan,
-    model: DiT,
-    autoencoder: Autoencoder,
-    device: torch.device,
-    precision: str,
-    progress: Progress,
-) -> TrainingSet:
-    """Every image decoded once, or its latents from the cache beside the set, with its label and vision tokens.
-
-    On the device if they fit.
-    """
-    if data.kind == "condensed":
-        check(data)
-    ids, labels = (column[~left_out(data, config.hold_out)] for column in labels_of(data))
-    check_labels(labels, len(plan.classes), f"{data.kind}/{data.name}")
-    tokens: Tensor | None = None
-    heads = stored_heads(data, flip=config.flip) if plan.reg > 0 else None
-    if plan.vision is not None:
-        tokens = stored_tokens(data, model.config.grid, flip=config.flip)
-    if config.autoencoder == "identity":
-        progress.stage("read", total=len(ids), unit="image")
-        images = pixels(data, ids, plan.image_size, plan.channels, progress=progress)
-        return replace(pixel_set(images, labels, tokens), heads=heads).placed(device)
-    latents = encode(data, autoencoder, plan.image_size, "moments", device, precision, progress=progress)
-    return replace(latent_set(latents, ids, labels, tokens, flip=config.flip), heads=heads).placed(device)
 
 
 def summary(folder: Path, config: TrainConfig, plan: Plan, model: DiT, steps: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,18 +13,20 @@ from torch import Tensor
 from d2c.diffusion.dit import DiT
 from d2c.errors import D2CError
 from d2c.team import Team
-from d2c.train.data import TrainingSet, loudness
-from d2c.train.draws import Draw, draw, indices
+from d2c.train.data import CPU, Data, TrainingSet, loudness
+from d2c.train.draws import Draw, Order, draw
 from d2c.train.ema import EMA
+from d2c.train.feed import Feed
 from d2c.train.graph import Graph
 from d2c.train.objective import PARTS, Parts
 from d2c.train.objective import Losses as Losses
 from d2c.train.rate import rate
+from d2c.train.rows import Rows
 from d2c.train.verb import TrainConfig
 
 MEASURED = (*PARTS, "grad_norm")
-AHEAD = 64  # steps whose indices are drawn and sent to the device at once
 NEVER = 2**62
+Take = Callable[[slice], tuple[Tensor | None, ...]]  # some of a step's images, as the losses take them
 GRAPHED = ("Ti", "S", "B")  # sizes of which launching the kernels takes longer than running them
 
 
@@ -34,6 +37,8 @@ class Diverged(D2CError):
 class Trainer:
     """Model, average, optimizer and data, and the step that moves them. Nothing in a step waits for a GPU.
 
+    A set that does not lie on the device is fetched ahead by a thread (`d2c.train.feed`).
+
     In a team each process takes its part of every batch; what is drawn depends on (seed, step) alone, so that one
     process and several give the same curve.
     """
@@ -41,7 +46,7 @@ class Trainer:
     def __init__(
         self,
         model: DiT,
-        data: TrainingSet,
+        data: Data,
         config: TrainConfig,
         *,
         lr: float,
@@ -55,6 +60,7 @@ class Trainer:
         if config.batch % self.team.size:
             raise D2CError(f"a batch of {config.batch} cannot be shared by {self.team.size} processes: use a multiple")
         self.local = config.batch // self.team.size
+        self.part = slice(self.team.rank * self.local, (self.team.rank + 1) * self.local)  # of every batch
         self.micro = min(config.micro_batch or self.local, self.local)
         self.average = EMA(model, config.ema, form=config.ema_form, width=config.ema_width)
         self.weights = [p for p in model.parameters() if p.requires_grad]
@@ -66,13 +72,16 @@ class Trainer:
         self.begun = 0  # step after which the warm-up counts: that of the average it began with
         self.slower = 1.0  # the rate's factor, halved by a rollback
         self.bad = torch.tensor(NEVER, device=device)  # first step whose loss or gradient was not finite
-        self._indices: tuple[int, Tensor] = (0, torch.empty(0, dtype=torch.int64))
+        self.order = Order(config.seed, len(data), config.batch, data.device)
+        self._ahead = Order(config.seed, len(data), config.batch, CPU)  # the feed's own: it is some steps further
         self.notes: list[str] = []  # what turned out otherwise than asked
         self.scale = loudness(data) if model.config.feature_dim else 1.0
         self.losses = Losses(model, config, device, precision, normalise=normalise)
         self._plain: Callable[..., Parts] = self.losses
         self._asked: Callable[..., Parts] = self._spread()
         self._graph: Graph | None = None
+        resident = isinstance(data, TrainingSet) and data.device.type == device.type
+        self.feed = None if resident else Feed(self._fetch, device, config.steps)
 
     def step(self, number: int) -> None:
         """Step `number` (1 = the first): draw, forward, backward, clip, Adam, average."""
@@ -128,6 +137,11 @@ class Trainer:
                 f"(learning rate {self.rate(step):g}): use a lower lr, a longer warmup, precision fp32, or --rollback"
             )
 
+    def close(self) -> None:
+        """End the thread that fetches ahead, where there is one."""
+        if self.feed is not None:
+            self.feed.close()
+
     def recover(self) -> None:
         """Forget what was measured and that a step went wrong, after the weights of before were put back."""
         self.sums.zero_()
@@ -136,28 +150,31 @@ class Trainer:
 
     def _gradients(self, number: int) -> Parts:
         """Leave the gradient of the step's mean loss on the weights; the losses of this process's part."""
-        index, drawn = self._batch(number)
+        index, drawn, held = self.order(number)[self.part], self._drawn(number), None
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                return self._graphed(index, drawn) if self._worth_a_graph() else self._summed(index, drawn)
+                if self.feed is not None:
+                    held = held or self.feed(number)
+                take = partial(self._inputs, index, drawn, held)
+                return self._graphed(take) if self._worth_a_graph() else self._summed(take)
             except torch.OutOfMemoryError:
                 self._halve()
 
-    def _summed(self, index: Tensor, drawn: Draw) -> Parts:
+    def _summed(self, take: Take) -> Parts:
         """Forward and backward by micro-batches; the last one tells the other processes."""
         parts: list[Tensor] = []
         for start in range(0, self.local, self.micro):
             part = slice(start, min(start + self.micro, self.local))
             share = (part.stop - part.start) / self.local
             with self._alone(last=part.stop == self.local):
-                found = self._run(*self._inputs(index[part], drawn.rows(part)))
+                found = self._run(*take(part))
                 (found[0] * share).backward()  # type: ignore[no-untyped-call]
             parts.append(torch.stack(found).detach() * share)
         return tuple(torch.stack(parts).sum(0).unbind())
 
-    def _graphed(self, index: Tensor, drawn: Draw) -> Parts:
-        inputs = self._inputs(index, drawn)
+    def _graphed(self, take: Take) -> Parts:
+        inputs = take(slice(None))
         if self._graph is None:
             self._graph = Graph(self.losses, inputs, self.weights)
         return self._graph(*inputs)
@@ -168,17 +185,25 @@ class Trainer:
             return False
         return wanted == "on" or self.model.config.size in GRAPHED
 
-    def _inputs(self, index: Tensor, drawn: Draw) -> tuple[Tensor | None, ...]:
-        x, y, z = self.data.batch(index, drawn.flipped, drawn.posterior)
+    def _inputs(self, index: Tensor, drawn: Draw, held: Rows | None, part: slice) -> tuple[Tensor | None, ...]:
+        """What the losses take of a part of the step's images: of those held ready, else of the set."""
+        drawn = drawn.rows(part)
+        rows = self.data.rows(index[part], drawn.flipped) if held is None else held.part(part)
+        x, y, z = rows.inputs(drawn.flipped, drawn.posterior)
         y = torch.where(drawn.dropped, self.model.config.num_classes, y)  # class and text share this index
         if drawn.feature is None or z is None:
             return x, y, drawn.t, drawn.noise, z
-        return x, y, drawn.t, drawn.noise, z, self.scale * self.data.feature(index, drawn.flipped, z), drawn.feature
+        return x, y, drawn.t, drawn.noise, z, self.scale * rows.feature(z), drawn.feature
 
-    def _batch(self, number: int) -> tuple[Tensor, Draw]:
+    def _fetch(self, number: int) -> Rows:
+        """The rows of a step to come, of this process's part; by the feed's thread."""
+        index = self._ahead(number)[self.part]
+        flipped = self._drawn(number).flipped.cpu() if self.config.flip else torch.zeros(len(index), dtype=torch.bool)
+        return self.data.rows(index, flipped)
+
+    def _drawn(self, number: int) -> Draw:
         """Of what the step draws for the whole batch, the part of this process."""
         config = self.config
-        index = self._batch_indices(number)
         drawn = draw(
             config.seed,
             number,
@@ -186,13 +211,12 @@ class Trainer:
             self.data.shape(config.batch),
             drop=config.drop,
             flip=config.flip,
-            posterior=self.data.std is not None,
+            posterior=self.data.latent,
             device=self.device,
             times=config.t_draw,
             feature_dim=self.model.config.feature_dim,
         )
-        part = slice(self.team.rank * self.local, (self.team.rank + 1) * self.local)
-        return (index, drawn) if self.team.size == 1 else (index[part], drawn.rows(part))
+        return drawn if self.team.size == 1 else drawn.rows(self.part)
 
     def _spread(self) -> Callable[..., Parts]:
         """The losses as they are asked for: compiled where that helps, and shared with the other processes."""
@@ -236,13 +260,3 @@ class Trainer:
             self.notes.append(f"not compiled ({str(problem).splitlines()[0][:120]}): slower than it could be")
             self.losses._compiled_call_impl = None
             return self._asked(*batch)
-
-    def _batch_indices(self, number: int) -> Tensor:
-        batch = self.config.batch
-        first, block = self._indices
-        offset = (number - 1) * batch - first
-        if not 0 <= offset <= len(block) - batch:
-            first, offset = (number - 1) * batch, 0
-            block = indices(self.config.seed, len(self.data), first, AHEAD * batch).to(self.device)
-            self._indices = (first, block)
-        return block[offset : offset + batch]

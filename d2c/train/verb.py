@@ -14,6 +14,7 @@ from d2c.team import Team, gather
 from d2c.train.further import origin
 from d2c.train.plan import Plan, plan
 from d2c.train.rate import SCHEDULES
+from d2c.train.residence import RESIDENCES
 from d2c.train.start import resolved, source
 
 FORMS = ("warmup", "power")  # of the weight average, see `d2c.train.ema`
@@ -125,6 +126,14 @@ class TrainConfig:
     graph: str = option(
         "auto", "CUDA graphs, for small models", choices=("auto", "on", "off"), identity=False, advanced=True
     )
+    residence: str = option(
+        "auto",
+        "Where the set lies: on the GPU, in memory, or read from disk as it is wanted (auto: the first that has room)",
+        choices=RESIDENCES,
+        identity=False,
+        advanced=True,
+        late=True,
+    )
     continue_from: str = option("", "A finished run to train further, to `steps` in all", advanced=True)
     start_from: str = option(
         "", "A finished run whose weights to begin with, on other data and classes", advanced=True, late=True
@@ -187,7 +196,8 @@ def train(
     `ema.safetensors` (the averaged weights, enough to sample), `metrics.parquet` (step, images_seen,
     wall_seconds, name, value), `samples/<step>.webp` (fixed noise, rows = classes), `classes.json`. Facts:
     task, steps, images_seen, final_loss, images_per_second, channels, image_size, parameters, images,
-    classes, warnings, and stopped (why it ended before `steps`, if it did).
+    classes, residence (where the set lay: device, memory or disk) and its data_bytes, warnings, and stopped (why it
+    ended before `steps`, if it did).
 
     Where the paper is silent: the rate is constant after `warmup`; the weight average is that of
     `d2c.train.ema`; gradients are clipped to norm 1; the projector taps block 8 of L and XL and a third of

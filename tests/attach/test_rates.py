@@ -6,8 +6,8 @@ import pytest
 
 from d2c.artifacts import Artifact, Workspace
 from d2c.attach import AttachConfig, attach, estimate
+from d2c.attach.measure import measure
 from d2c.attach.probe import probe
-from d2c.attach.rates import measure
 from d2c.errors import D2CError
 
 HERE = {"device": "cpu", "precision": "fp32"}

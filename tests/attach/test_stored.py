@@ -22,9 +22,10 @@ from d2c.artifacts import Artifact, Workspace
 from d2c.attach import attach, check, open_vision, stream
 from d2c.attach.compress import Basis, Moments, kept
 from d2c.attach.scorer import ScorerVision
-from d2c.attach.stored import VisionTokens, open_shard, widened
+from d2c.attach.stored import VisionTokens
 from d2c.attach.stream import even_batch
 from d2c.data import ingest
+from d2c.data.mapped import open_shard, widened
 from d2c.data.store import Images, pixels
 from d2c.diffusion.checkpoints import load_model
 from d2c.errors import Cancelled, D2CError

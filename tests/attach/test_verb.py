@@ -14,7 +14,7 @@ import pytest
 from d2c.artifacts import Artifact, Workspace
 from d2c.attach import AttachConfig, attach, check, open_vision
 from d2c.attach.scorer import ScorerVision
-from d2c.attach.stored import open_shard
+from d2c.data.mapped import open_shard
 from d2c.data.store import Images, pixels
 from d2c.errors import Cancelled, D2CError
 

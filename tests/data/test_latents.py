@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from d2c.artifacts import Workspace
 from d2c.data import latents as module
+from d2c.data import mapped
 from d2c.data.ingest import ingest
 from d2c.data.latents import Latents, encode, encode_images, stream
 from d2c.data.shards import shards
@@ -261,7 +262,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_shard(dataset, vae, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", full)
+        patch.setattr(mapped.os, "fsync", full)
         with pytest.raises(D2CError, match=r"cannot be kept in .*No space left on device.*make room") as caught:
             make(dataset, vae)
     assert "\n" not in str(caught.value)

@@ -67,14 +67,14 @@ def test_sizes_time_and_prompts_before_pressing(page: Page, subset: Artifact, we
 
 
 def test_the_time_is_measured_when_asked(page: Page, subset: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    from d2c.attach.plan import plan_of
-    from d2c.attach.rates import keep_rate
+    from d2c.attach.plan import plan_of, rate_key
+    from d2c.rates import keep_rate
 
     asked = []
 
     def quick(of: Artifact, config: Any) -> float:
         asked.append(of.name)
-        keep_rate(plan_of(of, config), config, "cpu", 3.0)
+        keep_rate(of.workspace, "condensed", rate_key(plan_of(of, config), config), 3.0, "cpu")
         return 3.0
 
     monkeypatch.setattr("app.parts.attaching.measure", quick)

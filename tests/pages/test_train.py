@@ -16,9 +16,9 @@ from d2c import jobs
 from d2c.artifacts import Artifact, Workspace, produce
 from d2c.config import options_of
 from d2c.jobs import store
+from d2c.rates import keep_rate
 from d2c.train import PRESETS, TrainConfig
 from d2c.train.metrics import add_note, curves
-from d2c.train.rates import keep_rate
 from tests.pages.reading import captions, numbers
 from tests.pages.training import lines, strips, table
 
@@ -79,11 +79,12 @@ def test_what_cannot_be_trained_is_said_and_not_started(page: Page, dataset: Art
 
 
 def test_a_time_is_given_only_where_one_was_measured(page: Page, dataset: Artifact) -> None:
-    from d2c.train.plan import plan
+    from d2c.train.plan import plan, rate_key
 
     test = page("train", **FULL)
     assert table(test)["Time"] == "unknown: no such run was timed here"
-    keep_rate(dataset.workspace, TrainConfig(), plan(dataset, TrainConfig()), "this CPU", 640.0)
+    key = rate_key(TrainConfig(), plan(dataset, TrainConfig()))
+    keep_rate(dataset.workspace, "runs", key, 640.0, "this CPU", 64)
     said = table(test.run())["Time"]
     assert said == "about 40 s at 640 images/s, measured on this CPU"
     test.number_input(key="train_batch").set_value(32).run()

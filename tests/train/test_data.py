@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from d2c.errors import D2CError
-from d2c.train.data import check_labels, latent_set, mirror, on_grid, pixel_set
+from d2c.train.data import check_labels, latent_set, pixel_set, prepared
+from d2c.train.rows import mirror
 
 STILL = torch.zeros(3, dtype=torch.bool)
 
@@ -74,27 +75,27 @@ def test_latents_without_flips_are_held_once():
 @pytest.mark.parametrize(("side", "grid"), [(4, 2), (2, 4), (3, 3), (16, 8), (7, 4)])
 def test_token_grid_is_resampled_without_changing_its_mean_colour(side, grid):
     flat = np.full((2, side * side, 5), 3.0, dtype=np.float16)
-    resampled = on_grid(flat, grid)
+    resampled = prepared(flat, "F16", None, grid)
     assert resampled.shape == (2, grid * grid, 5)
     assert torch.equal(resampled, torch.full_like(resampled, 3.0))
 
 
 def test_shrinking_takes_area_means_in_place():
     tokens = np.arange(16, dtype=np.float16).reshape(1, 16, 1)
-    assert on_grid(tokens, 2).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
+    assert prepared(tokens, "F16", None, 2).flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
 
 
 def test_enlarging_keeps_the_orientation():
     tokens = np.array([[[0.0], [1.0], [0.0], [1.0]]], dtype=np.float16)  # left 0, right 1
-    large = on_grid(tokens, 4).view(4, 4)
+    large = prepared(tokens, "F16", None, 4).view(4, 4)
     assert torch.equal(large[0], large[3])
     assert large[0, 0] == 0
     assert large[0, 3] == 1
 
 
 def test_tokens_that_are_no_square_are_refused():
-    with pytest.raises(D2CError, match="not a square"):
-        on_grid(np.zeros((1, 5, 3), dtype=np.float16), 2)
+    with pytest.raises(D2CError, match="no square"):
+        prepared(np.zeros((1, 5, 3), dtype=np.float16), "F16", None, 2)
 
 
 def test_mirror_twice_is_nothing():

@@ -6,12 +6,12 @@ import pytest
 from d2c.config import configure
 from d2c.diffusion.config import ModelConfig
 from d2c.errors import UsageError
+from d2c.rates import keep_rate, rate_of
 from d2c.train import TrainConfig, estimate, train
 from d2c.train.estimate import activation_bytes, data_bytes
 from d2c.train.gpu import GPU, Meter, _by_program, gpus
 from d2c.train.metrics import add_note, read_notes
-from d2c.train.plan import model_config, plan
-from d2c.train.rates import keep_rate, rate_of
+from d2c.train.plan import model_config, plan, rate_key
 
 
 def config(**options):
@@ -47,12 +47,13 @@ def test_a_run_leaves_its_rate_for_the_next_one(made, tiny):
 
 def test_the_nearest_batch_stands_in_for_one_that_was_not_measured(made):
     data = made()
-    layout = plan(data, config())
-    keep_rate(data.workspace, config(batch=8), layout, "here", 100.0)
-    keep_rate(data.workspace, config(batch=64), layout, "here", 300.0)
-    keep_rate(data.workspace, config(batch=64), layout, "here", float("nan"))
-    assert (rate_of(data.workspace, config(batch=64), layout).images_per_second) == 300
-    near = rate_of(data.workspace, config(batch=12), layout)
+    ws, key = data.workspace, rate_key(config(), plan(data, config()))
+    assert key == rate_key(config(batch=8), plan(data, config(batch=8)))
+    keep_rate(ws, "runs", key, 100.0, "here", 8)
+    keep_rate(ws, "runs", key, 300.0, "here", 64)
+    keep_rate(ws, "runs", key, float("nan"), "here", 64)
+    assert rate_of(ws, "runs", key, 64).images_per_second == 300
+    near = rate_of(ws, "runs", key, 12)
     assert (near.batch, near.images_per_second) == (8, 100)
 
 
@@ -62,7 +63,7 @@ def test_a_damaged_book_of_rates_is_no_rate(made, text):
     layout = plan(data, config())
     (data.workspace.root / "runs").mkdir(exist_ok=True)
     (data.workspace.root / "runs" / ".rates.json").write_text(text)
-    assert rate_of(data.workspace, config(), layout) is None
+    assert rate_of(data.workspace, "runs", rate_key(config(), layout)) is None
 
 
 def test_going_on_costs_only_the_steps_that_are_left(made, tiny):

@@ -124,7 +124,7 @@ def test_measured_starts_over():
 def test_indices_are_drawn_ahead_without_changing_them():
     made = trainer(tiny_model(), tiny_data())
     for number in (1, 2, 64, 65, 130, 3):
-        assert torch.equal(made._batch_indices(number), indices(0, 6, (number - 1) * 4, 4))
+        assert torch.equal(made.order(number), indices(0, 6, (number - 1) * 4, 4))
 
 
 def test_a_learning_model_learns():

@@ -43,7 +43,7 @@ def trainer(model, tokens=None, *, normalise=False, **options):
 
 def batch(made, *, times="uniform", feature_dim=0):
     """What step 1 trains on: x, y, the draws, and the vision tokens, in the order of its images."""
-    i = made._batch_indices(1)
+    i = made.order(1)
     path, config = made.model.path, made.config
     d = draw(
         config.seed,
@@ -189,11 +189,11 @@ def test_loudness(shape):
 def test_the_class_token_of_a_mirrored_image():
     z, index, flipped = torch.randn(3, 4, 5), torch.tensor([4, 0, 2]), torch.tensor([True, False, True])
     data = pixel_set(np.zeros((6, 1, 8, 8), np.uint8), np.zeros(6), TOKENS)
-    torch.testing.assert_close(data.feature(index, flipped, z), z.mean(1))
+    torch.testing.assert_close(data.rows(index, flipped).feature(z), z.mean(1))
     heads = torch.randn(2, 6, 5)
     both, one = dataclasses.replace(data, heads=heads), dataclasses.replace(data, heads=heads[0])
-    assert torch.equal(both.feature(index, flipped, z), torch.stack([heads[1, 4], heads[0, 0], heads[1, 2]]))
-    assert torch.equal(one.feature(index, flipped, z), heads[0, index])
+    assert torch.equal(both.rows(index, flipped).feature(z), torch.stack([heads[1, 4], heads[0, 0], heads[1, 2]]))
+    assert torch.equal(one.rows(index, flipped).feature(z), heads[0, index])
 
 
 @pytest.mark.parametrize("options", [{"family": "DiT"}, {"align_dim": 5, "align_depth": 1, "feature_dim": 5}])
