@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from d2c.evaluate.metrics import frechet, kernel
 from d2c.evaluate.metrics.diversity import SPLIT, inception_score, vendi
-from d2c.evaluate.metrics.frechet import Floats, frechet_distance, moments
+from d2c.evaluate.metrics.frechet import Floats, frechet_distance, moments, root
 from d2c.evaluate.metrics.intervals import Interval, around, draws, of_mean
 from d2c.evaluate.metrics.kernel import kid
 from d2c.evaluate.metrics.manifold import density_coverage, precision_recall
@@ -60,6 +61,11 @@ class Reference:
     said: str
     origin: str = ""
 
+    @functools.cached_property
+    def halves(self) -> dict[str, Floats]:
+        """Σ^½ of each covariance: the dear part of a distance, taken once for all groups."""
+        return {what: root(cov) for what, (_, cov) in self.stats.items()}
+
 
 def reference_of(features: NDArray[np.float32]) -> Reference | None:
     """The reference that features [N, D] make; None for fewer than two rows."""
@@ -97,9 +103,9 @@ class Measure:
     ) -> list[Entry]:
         if reference is None or what not in reference.stats or len(x) < 2:
             return [self._entry(name, metric, len(x), None, None)]
-        stats = reference.stats[what]
-        value = frechet_distance(*moments(x), *stats)
-        again = self._again(value, lambda d: frechet.resampled(x, *stats, d, self.device), len(x), 0.0)
+        stats, half = reference.stats[what], reference.halves[what]
+        value = frechet_distance(*stats, *moments(x), half=half)
+        again = self._again(value, lambda d: frechet.resampled(x, *stats, d, self.device, half=half), len(x), 0.0)
         return [self._entry(name, metric, len(x), value, again, f"against {reference.said}")]
 
     def _kernel(self, name: str, x: NDArray[np.float32], reference: Reference | None) -> list[Entry]:

@@ -41,7 +41,7 @@ def write_report(build: Build, subjects: Subjects, config: EvaluateConfig) -> No
     copying = judge_copying(build, subjects, samples, control, train, config)
     names = [str(n) for n in subjects.dataset.json("classes.json")]
     pairs = pd.read_parquet(build.folder / "nearest.parquet")
-    by_class = per_class(samples, pairs, names).merge(distances_by_class(samples, real, drawn), on="label")
+    by_class = per_class(samples, pairs, names).merge(distances_by_class(samples, real, drawn, len(names)), on="label")
     by_class.to_parquet(build.folder / "per_class.parquet", index=False)
     rows = [row_of(name, metrics) for name in ("samples", "held_out", "copies")]
     report = {
@@ -149,14 +149,14 @@ def facts_of(metrics: list[Entry]) -> dict[str, float | None]:
     return told
 
 
-def distances_by_class(samples: Group, real: Group, drawn: Drawn) -> pd.DataFrame:
-    """FD-classifier of each class that is in the data set, and of as many of its held-out images: its floor.
+def distances_by_class(samples: Group, real: Group, drawn: Drawn, classes: int) -> pd.DataFrame:
+    """FD-classifier of each class, a row each, and of as many of its real held-out images: its floor.
 
     A class has few images, so both are biased upwards: one is read beside the other. None below two images.
     """
     rows = []
     rest = without(len(real), drawn.held_out)
-    for label in range(int(max(real.labels.max(), samples.labels.max())) + 1):
+    for label in range(classes):
         mine, of = samples.features[samples.labels == label], real.labels == label
         held_out = drawn.held_out[of[drawn.held_out]]
         rows.append(

@@ -90,6 +90,17 @@ def test_an_encoder_of_timm_gives_its_class_token_at_the_published_size(dinov2):
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_arithmetic_is_full_while_an_image_is_read_and_as_before_after_it():
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        with base.full_precision():
+            assert not torch.backends.cuda.matmul.allow_tf32
+            assert not torch.backends.cudnn.allow_tf32
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
+
+
 def test_weights_that_cannot_be_had_name_this_option(monkeypatch):
     from d2c.attach import dinov2 as module
 

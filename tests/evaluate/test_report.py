@@ -101,8 +101,8 @@ def test_the_distance_within_a_class_stands_beside_that_of_real_images():
     rows = np.concatenate([np.arange(8), [59]])  # five of class 0 … and five of class 1
     ids = np.arange(60)
     drawn = Drawn(ids, real.labels, ids[:4], real.labels[:4], rows, ids[:2], ids[4:])
-    table = distances_by_class(far, real, drawn)
-    assert table["held_out"].tolist() == [4, 5]
+    table = distances_by_class(far, real, drawn, 3)
+    assert table["held_out"].tolist() == [4, 5, 0]  # of the last there is no image at all
     of, rest = real.labels == 1, np.isin(ids, rows, invert=True)
     expected = frechet_distance(*moments(far.features[far.labels == 1]), *moments(real.features[of]))
     assert table["fd"][1] == pytest.approx(expected, rel=1e-6)
@@ -110,7 +110,7 @@ def test_the_distance_within_a_class_stands_beside_that_of_real_images():
     expected = frechet_distance(*moments(held_out), *moments(real.features[of & rest]))
     assert table["fd_held_out"][1] == pytest.approx(expected, rel=1e-6)
     assert table["fd"][1] > table["fd"][0] + 10
-    alone = distances_by_class(far.take(np.array([0])), real, drawn)
+    alone = distances_by_class(far.take(np.array([0])), real, drawn, 2)
     assert alone[["fd"]].isna().all().all()
 
 

@@ -63,6 +63,17 @@ def prepare(asked: Asked) -> None:
         source_for(asked)
 
 
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Products and convolutions in fp32 proper on a GPU too: published numbers are not of TF32's ten bits."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
 def coloured(images: Pictures) -> Pictures:
     """Grey images [n, 1, S, S] as three equal channels; others as they are."""
     return np.repeat(images, 3, axis=1) if images.shape[1] == 1 else images

@@ -13,7 +13,7 @@ from d2c.attach.dinov2 import FLAG, Source, build, locate
 from d2c.attach.vision import VisionInfo
 from d2c.attach.weights import source_of
 from d2c.download import digest
-from d2c.evaluate.extractors.base import Extractor, Pictures, files_given_as
+from d2c.evaluate.extractors.base import Extractor, Pictures, files_given_as, full_precision
 from d2c.evaluate.extractors.names import OPTION, Asked
 
 DINOV2_SIDE = 224  # px, as published for FD-DINOv2, though timm's DINOv2 is set up for 518
@@ -33,6 +33,7 @@ class Encoder:
         self.std = torch.tensor(cfg["std"], device=device).view(1, -1, 1, 1)
 
     @torch.inference_mode()
+    @full_precision()
     def __call__(self, images: Pictures) -> dict[str, Tensor]:
         """Features float32 [n, D]."""
         x = torch.from_numpy(resized(images, self.side)).to(self.device).float() / 255

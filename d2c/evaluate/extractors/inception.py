@@ -17,7 +17,7 @@ from torch import Tensor
 from d2c.attach.weights import unfit
 from d2c.download import cache_folder, digest, download
 from d2c.errors import D2CError
-from d2c.evaluate.extractors.base import Extractor, Pictures, files_given_as
+from d2c.evaluate.extractors.base import Extractor, Pictures, files_given_as, full_precision
 from d2c.evaluate.extractors.names import OPTION, Asked
 
 ADDRESS = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
@@ -39,6 +39,7 @@ class Inception:
         self._spatial = found[:, :SPATIAL].permute(0, 2, 3, 1).flatten(1).float()
 
     @torch.inference_mode()
+    @full_precision()
     def __call__(self, images: Pictures) -> dict[str, Tensor]:
         """Of each image by itself; any side, resized to 299 px as the graph does."""
         features, logits = self.model(torch.from_numpy(images).to(self.device))

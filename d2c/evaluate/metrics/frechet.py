@@ -67,15 +67,18 @@ def root(cov: ArrayLike) -> Floats:
     return np.asarray((vectors * np.sqrt(values.clip(min=0))) @ vectors.T)
 
 
-def frechet_distance(mean1: ArrayLike, cov1: ArrayLike, mean2: ArrayLike, cov2: ArrayLike) -> float:
+def frechet_distance(
+    mean1: ArrayLike, cov1: ArrayLike, mean2: ArrayLike, cov2: ArrayLike, *, half: Floats | None = None
+) -> float:
     """Fréchet distance of two Gaussians, ‖μ₁−μ₂‖² + tr(Σ₁ + Σ₂ − 2(Σ₁Σ₂)^½) (Heusel et al. 2017, eq. 6).
 
     Σ₁Σ₂ has the eigenvalues of the symmetric Σ₁^½ Σ₂ Σ₁^½, so two symmetric eigendecompositions do, and a
-    singular covariance (fewer rows than dimensions) is no special case. In squared units of the features.
+    singular covariance (fewer rows than dimensions) is no special case. In squared units of the features. `half` is
+    `root(cov1)` where it is known already.
     """
     mean1, mean2 = np.asarray(mean1, np.float64), np.asarray(mean2, np.float64)
     cov1, cov2 = np.asarray(cov1, np.float64), np.asarray(cov2, np.float64)
-    half = root(cov1)
+    half = root(cov1) if half is None else half
     cross = np.sqrt(np.linalg.eigvalsh(half @ cov2 @ half).clip(min=0)).sum()
     gap = mean1 - mean2
     # Rounding may leave a hair below nothing for equal Gaussians.
@@ -106,18 +109,20 @@ def resampled(
     cov: ArrayLike,
     draws: Iterable[NDArray[np.int64]],
     device: torch.device | str = "cpu",
+    *,
+    half: Floats | None = None,
 ) -> Floats:
     """Fréchet distances [R] of drawn rows (R times [n]) of features [N, D] to a Gaussian.
 
     The rows are multiplied by Σ₂^½ once: the eigenvalues of Σ₁Σ₂ are then those of the smaller Gram matrix of the
-    drawn rows, [n, n] or [D, D].
+    drawn rows, [n, n] or [D, D]. `half` is `root(cov)` where it is known already.
     """
     import torch
 
     x = torch.as_tensor(np.asarray(features, np.float64), device=device)
     centre, target = x.mean(0), torch.as_tensor(np.asarray(mean, np.float64), device=device)
     x = x - centre
-    rooted = x @ torch.as_tensor(root(cov), device=device)
+    rooted = x @ torch.as_tensor(root(cov) if half is None else half, device=device)
     found = []
     for rows in draws:
         index = torch.as_tensor(rows, device=device)
