@@ -122,10 +122,15 @@ def near_by_class(
     return Near(index[has], distance[has]), has
 
 
-def of_training(forms: Sequence[Floats], device: torch.device | str = "cpu") -> Floats:
-    """The distance [M] of each training image to the nearest other one, in any of its forms."""
-    found = near(forms[0], forms, 2, device)
-    if found.index.shape[1] < 2:
-        return np.full(len(forms[0]), np.inf, np.float32)
-    own = found.index[:, 0] == np.arange(len(forms[0]))
-    return np.where(own, found.distance[:, 1], found.distance[:, 0])
+def of_training(forms: Sequence[Floats], rows: Ints, device: torch.device | str = "cpu") -> Floats:
+    """The distance of training images to the nearest other one, in any of its forms: [M], infinite but in `rows`.
+
+    Of a whole data set only the images that were hit are asked about: all pairs would take days.
+    """
+    out = np.full(len(forms[0]), np.inf, np.float32)
+    rows = np.unique(rows)
+    found = near(forms[0][rows], forms, 2, device)
+    if found.index.shape[1] > 1:
+        own = found.index[:, 0] == rows
+        out[rows] = np.where(own, found.distance[:, 1], found.distance[:, 0])
+    return out

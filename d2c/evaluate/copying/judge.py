@@ -139,7 +139,7 @@ class Space:
         self.copies, self.real_copies = verdict.copied(
             self.ours.first, self.ours.second, self.real.first, self.real.second
         )
-        own = of_training(forms, device)
+        own = of_training(forms, np.concatenate([self.ours.index[:, 0], self.real.index[:, 0]]), device)
         close = measures.closeness(self.ours.first, self.real.first, self.ours.index[:, 0])
         self.said: dict[str, Any] = {
             **dataclasses.asdict(close),

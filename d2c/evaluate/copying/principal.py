@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 WIDTH = 64
+ROWS = 20_000  # that the directions are found on, evenly taken from more
 EXACT = 2048  # dimensions up to which the covariance is decomposed; beyond, a sketch of it
 Floats = NDArray[np.float32]
 
@@ -17,6 +18,7 @@ def principal(rows: Floats, width: int = WIDTH, device: torch.device | str = "cp
     Up to 2,048 dimensions by the covariance in float64; beyond by a seeded randomised decomposition with four passes
     (Halko et al. 2011).
     """
+    rows = rows[:: -(-len(rows) // ROWS)] if len(rows) else rows
     n, d = rows.shape
     width = max(min(width, n - 1, d), 1)
     centre = rows.mean(axis=0, dtype=np.float64)

@@ -89,7 +89,9 @@ def test_by_class_looks_at_training_images_of_that_class_alone():
 
 def test_training_images_do_not_find_themselves_but_do_find_their_twins():
     bank = np.float32([[0, 0], [3, 0], [3, 4], [0, 0]])
-    assert of_training([bank]).tolist() == [0, 3, 4, 0]
+    every = np.arange(4)
+    assert of_training([bank], every).tolist() == [0, 3, 4, 0]
     mirrored = np.float32([[9, 9], [3, 5], [9, 9], [9, 9]])  # of the second: near the third
-    assert of_training([bank, mirrored]).tolist() == [0, 3, 1, 0]
-    assert of_training([bank[:1]]).tolist() == [np.inf]
+    assert of_training([bank, mirrored], every).tolist() == [0, 3, 1, 0]
+    assert of_training([bank], np.array([2, 2])).tolist() == [np.inf, np.inf, 4, np.inf]
+    assert of_training([bank[:1]], every[:1]).tolist() == [np.inf]
