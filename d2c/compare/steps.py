@@ -85,7 +85,8 @@ def plan_grid(cells: Sequence[Cell], seeds: Sequence[int], data: Data, setting: 
         for cell in cells:
             if cell.control == COPIES:
                 source = of[cell.of, seed]
-                of[cell.id, seed] = {kind: source[kind] for kind in ("subsets", "condensed", "reports")}
+                shared = {kind: source[kind] for kind in ("subsets", "condensed")}
+                of[cell.id, seed] = {**shared, **_shown(source)}
     return Plan(book.steps, tuple(cells), tuple(seeds), of)
 
 
@@ -98,8 +99,13 @@ def plan_runs(cells: Sequence[Cell], runs: Mapping[tuple[str, int], Artifact], h
     for cell_ in cells:
         for (cell, seed), steps in list(of.items()):
             if cell_.control == COPIES and cell == cell_.of:
-                of[cell_.id, seed] = {"reports": steps["reports"]}
+                of[cell_.id, seed] = _shown(steps)
     return Plan(book.steps, tuple(cells), tuple(sorted({seed for _, seed in runs})), of)
+
+
+def _shown(steps: Mapping[str, str]) -> dict[str, str]:
+    """The report that a copy machine is read from: images shown again are the same at every moment."""
+    return {moment: steps["reports"] for moment in ("reports", "best") if moment in steps}
 
 
 def _way(book: _Book, cell: Cell, seed: int, data: Data, setting: Setting) -> dict[str, str]:

@@ -185,6 +185,7 @@ def test_each_is_judged_at_its_best_snapshot_too(scores: Artifact) -> None:
     assert rows.loc["best", "images_seen"] == 256
     assert rows.loc["best", "report"] != rows.loc["end", "report"]
     summary = read(made).summary().set_index(["control", "when"])
+    assert summary.loc[("copies", "best"), "fd"] == summary.loc[("copies", "end"), "fd"] == 0.5
     assert summary.loc[("random", "best"), "fd"] == rows.loc["best", "fd"]
     assert made.facts["moments"] == ["end", "best"]
     assert any("--step=4" in command for command in read(made).cells()[0]["commands"])
