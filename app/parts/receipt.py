@@ -48,11 +48,11 @@ def panel(artifact: Artifact) -> None:
         st.error(words.plain(str(wrong)), icon=":material/error:")
         return
     _headline(found)
-    left, right = st.columns([1.55, 1], gap="large")
-    with left:
-        _lines(found)
-    with right:
-        _full(found)
+    with st.grid("auto", min_column_width=440, gap="large"):
+        with st.container():
+            _lines(found)
+        with st.container():
+            _full(found)
     _small_print(found)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
