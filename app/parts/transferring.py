@@ -37,9 +37,12 @@ def panel(run: Artifact) -> None:
     if not found:
         _nothing(command)
         return
-    made = state.choose("transfers", among=found) if len(found) > 1 else found[-1]
-    if made is not None:
-        _said(made)
+    if len(found) > 1:
+        made = state.choose("transfers", among=found) or found[-1]
+    else:
+        state.taken("transfers")
+        made = found[-1]
+    _said(made)
 
 
 def _form(run: Artifact) -> Command | None:
