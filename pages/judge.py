@@ -23,6 +23,8 @@ if not finished:
     st.stop()
 
 shown = views()
+if state.wanted("transfers"):
+    st.session_state["judge_view"] = "Transfer"
 left, middle = st.columns([1.15, 3.4], gap="large")
 with left:
     run = state.choose("runs", among=finished)

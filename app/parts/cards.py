@@ -36,7 +36,7 @@ PAGE_OF = {
     "reports": "judge",
     "maps": "explore",
     "measures": "select",
-    "transfers": "samples",
+    "transfers": "judge",
 }
 
 
@@ -70,7 +70,8 @@ def address(card: Card) -> dict[str, str]:
         return {}
     if card.kind == "runs":
         return {"runs": card.name}
-    return {state.PARAMETER[kind]: name for kind, name in (*card.parents[:1], (card.kind, card.name))}
+    query = {state.PARAMETER[kind]: name for kind, name in (*card.parents[:1], (card.kind, card.name))}
+    return query | ({"judge_view": "Transfer"} if card.kind == "transfers" else {})
 
 
 def provenance(artifact: Artifact) -> None:

@@ -24,6 +24,8 @@ STYLE = """<style>
 .d2c-ratios { display: flex; flex-wrap: wrap; gap: 1rem 3.5rem; margin: .25rem 0 .5rem }
 .d2c-ratios b { display: block; font-size: 3.1rem; line-height: 1.1; font-weight: 650; letter-spacing: -.02em }
 .d2c-ratios span { display: block; max-width: 17rem; opacity: .72; margin-top: .3rem }
+.d2c-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem 1.2rem }
+.d2c-facts span { display: block; opacity: .66; font-size: .86em }
 .d2c-bill { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums }
 .d2c-bill th, .d2c-bill td { text-align: right; padding: .4rem 0 .4rem 1rem; vertical-align: top; white-space: nowrap }
 .d2c-bill td { border-top: 1px solid rgba(128, 143, 158, .3) }
@@ -48,11 +50,8 @@ def panel(artifact: Artifact) -> None:
         st.error(words.plain(str(wrong)), icon=":material/error:")
         return
     _headline(found)
-    left, right = st.columns([1.55, 1], gap="large")
-    with left:
-        _lines(found)
-    with right:
-        _full(found)
+    _full(found)
+    _lines(found)
     _small_print(found)
     with st.container(horizontal=True, vertical_alignment="center"):
         st.download_button(
@@ -178,8 +177,8 @@ def _full(found: Receipt) -> None:
         ]
         if found.full_money is not None:
             rows.append(("Price", _cash(found.full_money, found.config.currency)))
-        body = "".join(f"<tr><td>{name}</td><td>{escape(value)}</td></tr>" for name, value in rows)
-        st.html(f"{STYLE}<table class='d2c-bill'>{body}</table>")
+        body = "".join(f"<div><span>{name}</span>{escape(value)}</div>" for name, value in rows)
+        st.html(f"{STYLE}<div class='d2c-facts'>{body}</div>")
         st.caption(words.plain(_sentence(full.formula)))
 
 

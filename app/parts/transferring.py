@@ -30,18 +30,19 @@ Command = tuple[list[str], str]
 
 def panel(run: Artifact) -> None:
     """The form and its button, and what was found out."""
-    left, middle = st.columns([1.15, 3.4], gap="large")
-    with left:
+    found = state.made_from("transfers", run)
+    with st.expander("What is trained, and on how much", icon=":material/tune:", expanded=not found):
         command = _form(run)
-    with middle:
-        jobs.panel(key="transfer", verbs=("transfer",), unfinished=True, limit=2)
-        found = state.made_from("transfers", run)
-        if not found:
-            _nothing(command)
-            return
-        made = state.choose("transfers", among=found) if len(found) > 1 else found[-1]
-        if made is not None:
-            _said(made)
+    jobs.panel(key="transfer", verbs=("transfer",), unfinished=True, limit=2)
+    if not found:
+        _nothing(command)
+        return
+    if len(found) > 1:
+        made = state.choose("transfers", among=found) or found[-1]
+    else:
+        state.taken("transfers")
+        made = found[-1]
+    _said(made)
 
 
 def _form(run: Artifact) -> Command | None:
@@ -62,7 +63,7 @@ def _form(run: Artifact) -> Command | None:
         help="The run is fine-tuned there, against the same model from scratch",
     )
     hidden = ("to",) if to else ELSEWHERE
-    config = forms.config_form(TransferConfig, key="transfer", start={"to": to or ""}, hide=hidden)
+    config = forms.config_form(TransferConfig, key="transfer", start={"to": to or ""}, hide=hidden, columns=3)
     if config is None:
         return None
     argv, title = forms.words_of("transfer", f"runs/{run.name}", config), f"Judge {run.name} by transfer"

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.parts.cards import address
 from d2c import jobs
 from d2c.artifacts import Artifact, Build, Workspace, produce
 from d2c.config import option
+from d2c.explore.lineage import card_of
 from d2c.transfer.means import mean_of
 
 
@@ -165,3 +167,11 @@ def test_what_a_transfer_found_is_told(small: Artifact) -> None:
     assert "**Fine-tuned, it takes 10 steps** to where the model from scratch is after 20" in said
     assert "| From scratch | 0.800 | 8.0 | – |" in said
     assert len(test.get("plotly_chart")) == 3
+
+
+def test_a_transfer_that_is_asked_for_is_shown_on_judge(page: Callable[..., AppTest], small: Artifact) -> None:
+    made = made_transfer(small, to=False)
+    card = card_of(made)
+    assert address(card) == {"run": "runs", "transfer": made.name, "judge_view": "Transfer"}
+    test = page("judge", **address(card))
+    assert "Class by class" in [s.value for s in test.subheader]
