@@ -131,11 +131,13 @@ class Cells:
         for axis, values in axes.items():
             if len(values) < 2 or axis in ("offset", "window"):
                 continue
+            of_axis = []
             for value in values:
                 cells = [c for c, of in inside.items() if str(of.get(axis)) == value]
                 rows = table[table["cell"].isin(cells)]
                 means = {m: metric(m, float(rows[m].mean())) for m in self.metrics if len(rows)}
-                effects.append(Effect(axis.replace("_", " "), value, len(rows), means))
+                of_axis += [Effect(axis.replace("_", " "), value, len(rows), means)] * bool(len(rows))
+            effects += of_axis * (len(of_axis) > 1)  # a comparison that is not through may have one value only
         return effects
 
     def artifact(self, cell: str, kind: str) -> Artifact | None:

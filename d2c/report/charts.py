@@ -65,7 +65,8 @@ def curves(series: Sequence[Series], *, x: str, y: str, alt: str, marked: bool =
     kept = [(s, points) for s in series if (points := _finite(s))]
     if not kept:
         return Markup("")
-    legend = 18 * math.ceil(len(kept) / 2) if len(kept) > 1 else 0
+    abreast = 2 if all(len(s.name) <= 29 for s, _ in kept) else 1
+    legend = 18 * math.ceil(len(kept) / abreast) if len(kept) > 1 else 0
     drawing = Drawing(WIDE, HIGH + legend, alt)
     left, right, top, bottom = 50.0, WIDE - 12.0, 22.0 + legend, HIGH + legend - 40.0
     xs = [p[0] for _, points in kept for p in points]
@@ -87,19 +88,21 @@ def curves(series: Sequence[Series], *, x: str, y: str, alt: str, marked: bool =
         for px, py in places if marked or len(places) == 1 else places[-1:]:
             drawing.mark(MARKS[i % len(MARKS)], px, py, f"dot {style}", 4)
         if legend:
-            lx, ly = 6.0 + (i % 2) * (WIDE / 2), 12.0 + 18 * (i // 2)
+            lx, ly = 6.0 + (i % abreast) * (WIDE / 2), 12.0 + 18 * (i // abreast)
             drawing.path([(lx, ly - 4), (lx + 26, ly - 4)], f"curve {style}", dash)
             drawing.mark(MARKS[i % len(MARKS)], lx + 13, ly - 4, f"dot {style}", 4)
-            drawing.text(lx + 33, ly, clip(s.name, 29))
+            drawing.text(lx + 33, ly, clip(s.name, 29 if abreast == 2 else 58))
     return drawing.markup()
 
 
-def values(rows: Sequence[Value], *, alt: str, label: float = 128, better: str = "", share: bool = False) -> Markup:
+def values(
+    rows: Sequence[Value], *, alt: str, label: float = 128, better: str = "", share: bool = False, width: float = 440
+) -> Markup:
     """Values as marks on one axis, each with its interval as a bar and its number written out."""
     there = [r for r in rows if known(r.value)]
     if not there:
         return Markup("")
-    line, top, width = 26, 8, 440.0
+    line, top, width = 26, 8, float(width)
     drawing = Drawing(width, top + line * len(rows) + 34, alt)
     ends = [v for r in there for v in (r.value, r.low, r.high) if v is not None and known(v)]
     low, high = _range(min([*ends, 0.0]) if min(ends) >= 0 else min(ends), max(ends), 0.04, floor=min(ends) >= 0)

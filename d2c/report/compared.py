@@ -105,7 +105,12 @@ def _tiles(cells: Cells, rows: Sequence[Row], ledger: Ledger, wall: str) -> list
     entry, trained = ledger.of(cells.comparison), sequence(rows)
     seeds = {int(s["seed"]) for s in cells.states} or {0}
     tiles = [
-        Tile(f"{len(rows)}", "Cells compared", f"{many(len(rows) - len(trained), 'copy machine')} among them", entry),
+        Tile(
+            f"{len(rows)}",
+            "Cells compared",
+            "a copy machine among them" if len(rows) > len(trained) else "no copy machine among them",
+            entry,
+        ),
         Tile(
             f"{len(seeds)}",
             "Seed" if len(seeds) == 1 else "Seeds",

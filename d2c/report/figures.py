@@ -34,10 +34,12 @@ def side(cells: Cells, rows: Sequence[Row], ledger: Ledger, fd_name: str) -> Sec
         name, better = heading(key, fd_name)
         shown = [_value(r, key) for r in rows if r.values[key].value is not None]
         alt = f"{name}, {better}: " + "; ".join(f"{v.name} {v.shown}" for v in shown)
-        drawing = values(shown, alt=alt, better=better.removesuffix(" is better"), label=168, share=key in SHARES)
+        drawing = values(
+            shown, alt=alt, better=better.removesuffix(" is better"), label=264, width=640, share=key in SHARES
+        )
         charts.append(Chart(name, drawing, "", (entry,) if entry else ()))
     return (
-        Section("side", "Side by side", "side.html.j2", {"charts": charts, "controls": _shapes(rows)})
+        Section("side", "Side by side", "side.html.j2", {"charts": charts, "controls": _shapes(rows), "broad": True})
         if charts
         else None
     )
@@ -203,7 +205,7 @@ def votes(cells: Cells, rows: Sequence[Row]) -> Section | None:
     if not lines:
         return None
     alt = "Share of votes for the first of each pair: " + "; ".join(f"{v.name} {v.shown}" for v in drawings)
-    chart: Markup = values(drawings, alt=alt, label=200, share=True)
+    chart: Markup = values(drawings, alt=alt, label=264, width=640, share=True)
     voters = len({v.voter for v in said})
     return Section(
         "votes", "Blind votes", "votes.html.j2", {"lines": lines, "chart": chart, "votes": len(said), "voters": voters}
