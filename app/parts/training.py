@@ -123,6 +123,7 @@ def _time(guess: Estimate, config: TrainConfig) -> str:
 
 def _memory(guess: Estimate) -> str:
     parts = f"{words.size(guess.state_bytes)} model and Adam, {words.size(guess.activation_bytes)} activations, "
-    parts += f"{words.size(guess.data_bytes)} images and tokens{_PLACES[guess.residence.where]}"
+    place = _PLACES[guess.residence.where] if guess.gpu is not None or guess.residence.where == "disk" else ""
+    parts += f"{words.size(guess.data_bytes)} images and tokens{place}"
     card = f" of {words.size(guess.gpu.total)} on {guess.gpu.name}" if guess.gpu is not None else ""
     return f"{words.size(guess.memory_bytes)}{card}: {parts}"
