@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from d2c.artifacts import produce
 from d2c.config import configure
 from d2c.diffusion.checkpoints import load_model
+from d2c.diffusion.sample import _guide as guide_of
 from d2c.errors import D2CError, UsageError
 from d2c.train import TrainConfig, further, read_metrics, train
 from d2c.train.best import METRIC, Best, _balanced, best_step, held_out
@@ -34,6 +35,9 @@ def test_trained_longer_is_as_if_asked_for_at_once(made, tiny, tmp_path):
     assert longer.recipe["continue_from"] == first.fingerprint[:12]
     assert (longer.path / "samples" / "000005.webp").is_file()
     assert longer.facts["warnings"] == []
+    average = "state/000000005/ema.safetensors"  # says itself which model it is, so that it can guide
+    assert guide_of(average, first, first.workspace).file == first.path / average
+    assert load_model(first.path / average).config == load_model(first.path / "ema.safetensors").config
     assert table["wall_seconds"].is_monotonic_increasing
 
 
