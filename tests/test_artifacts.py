@@ -147,6 +147,10 @@ def test_slugify_gives_slugs(text: str) -> None:
     assert slug(slugify(text))
 
 
+def test_slugify_keeps_letters_with_accents() -> None:
+    assert slugify("Übung läuft, café 1") == "ubung-lauft-cafe-1"
+
+
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans(), max_size=5))
 def test_the_fingerprint_does_not_depend_on_key_order(recipe: dict[str, object]) -> None:
     assert fingerprint_of(recipe, ["p"]) == fingerprint_of(dict(reversed(recipe.items())), ["p"])
