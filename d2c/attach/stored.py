@@ -225,23 +225,7 @@ def refuse_later(data: Artifact) -> None:
         )
 
 
-def _check_rows(data: Artifact, found: VisionTokens) -> None:
-    import pyarrow.parquet as pq
-
-    try:
-        images = pq.ParquetFile(data.path / "subset.parquet").metadata.num_rows
-    except (OSError, ValueError):
-        return  # said by whoever reads the table
-    if found.images != images:
-        missing = len(shards(images)) - len(found.files) if found.folder.is_dir() else 0
-        why = f": {missing} shards are missing" if missing > 0 else ""
-        raise D2CError(
-            f"{found.folder} has {found.images:,} rows for {images:,} images{why}: copy the folder again, or "
-            "attach again with --force"
-        )
-
-
-def _check_record(found: VisionTokens, said: Mapping[str, Any]) -> None:
+def _check_record(found: VisionTokens, said: Mapping[str, object]) -> None:
     """Raise D2CError where tokens are not as the set's record says, which is what training and its recipe believe."""
     there = {
         "grid": found.grid,
@@ -256,6 +240,22 @@ def _check_record(found: VisionTokens, said: Mapping[str, Any]) -> None:
                 f"{found.folder} holds the tokens of another set ({name} {value}, its record says {said[name]}): copy "
                 "the folder again, or attach again with --force"
             )
+
+
+def _check_rows(data: Artifact, found: VisionTokens) -> None:
+    import pyarrow.parquet as pq
+
+    try:
+        images = pq.ParquetFile(data.path / "subset.parquet").metadata.num_rows
+    except (OSError, ValueError):
+        return  # said by whoever reads the table
+    if found.images != images:
+        missing = len(shards(images)) - len(found.files) if found.folder.is_dir() else 0
+        why = f": {missing} shards are missing" if missing > 0 else ""
+        raise D2CError(
+            f"{found.folder} has {found.images:,} rows for {images:,} images{why}: copy the folder again, or "
+            "attach again with --force"
+        )
 
 
 def _map(file: Path, base: int, entry: Any) -> np.ndarray:

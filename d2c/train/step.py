@@ -125,7 +125,8 @@ class Trainer:
         if step < NEVER:
             raise Diverged(
                 f"training diverged: the loss or its gradient is not finite at step {step} "
-                f"(learning rate {self.rate(step):g}): use a lower lr, a longer warmup, precision fp32, or --rollback"
+                f"(learning rate {self.rate(step):g}): use a lower lr, a longer warmup, precision fp32, or "
+                f"{'more --rollback' if self.config.rollback else '--rollback'}"
             )
 
     def recover(self) -> None:
