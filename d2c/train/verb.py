@@ -216,7 +216,9 @@ def _train(
 
     def write(build: Build) -> None:
         from d2c.train.run import write_run
+        from d2c.train.trackers import check
 
+        check(config.trackers)
         write_run(build, data, config, layout, device, precision, team, before)
 
     stem = f"{slugify(data.name.removesuffix(f'-{data.fingerprint[:6]}'))}-{slugify(config.model)}"
