@@ -63,7 +63,7 @@ class TrainConfig:
         "plain", "Vision tokens as they are, or normalised over the places (iREPA)", choices=TARGETS, advanced=True
     )
     image_size: int = option(
-        0, "Side of the images (0: a power of two near theirs)", unit="px", minimum=0, advanced=True
+        0, "Side of the images (0: a power of two near theirs)", unit="px", minimum=0, maximum=4096, advanced=True
     )
     autoencoder: str = option("identity", "Space to train in: identity (pixels) or an autoencoder", advanced=True)
     flip: bool = option(False, "Mirror images at random (never for digits or text)", advanced=True)
