@@ -106,7 +106,7 @@ def test_weights_alone_are_told_what_must_lie_beside_them(
 
     file = tmp_path / "model.safetensors"
     file.write_bytes((whole[0] / "model.safetensors").read_bytes())
-    monkeypatch.setattr("d2c.attach.t5.fetch", nobody)
+    monkeypatch.setattr(sys.modules[T5Text.__module__], "fetch", nobody)
     with pytest.raises(D2CError, match=r"beside .*model\.safetensors there must be config\.json and spiece\.model"):
         T5Text(describe_text(NAME), tokens=16, weights=file, device="cpu")
 
