@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from d2c.errors import UsageError
 
 C = TypeVar("C")
+MANY = 12  # choices that the help lists; of more it names the ends
 Choices = Sequence[str] | Callable[[], Sequence[str]]
 
 
@@ -196,10 +197,17 @@ def add_arguments(parser: argparse.ArgumentParser, cls: type) -> None:
                 dest=spec.name,
                 type=_reader(spec) if spec.words else spec.type,
                 choices=spec.choices,
-                metavar=None if spec.choices else "|".join([spec.type.__name__.upper(), *spec.words]),
+                metavar=_metavar(spec),
                 default=argparse.SUPPRESS,
                 help=text,
             )
+
+
+def _metavar(spec: Option) -> str | None:
+    """What stands for a value in the help. Of many choices the ends: forty would fill the screen twice."""
+    if spec.choices is None:
+        return "|".join([spec.type.__name__.upper(), *spec.words])
+    return None if len(spec.choices) <= MANY else f"{{{spec.choices[0]},…,{spec.choices[-1]}}}"
 
 
 def _reader(spec: Option) -> Callable[[str], Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,8 +36,9 @@ def slug(name: str) -> str:
 
 
 def slugify(text: str) -> str:
-    """A slug near to any text, for names that nobody chose."""
-    return re.sub(r"[^a-z0-9._]+", "-", text.lower()).strip("-._")[:56] or "unnamed"
+    """A slug near to any text, for names that nobody chose; letters lose their accents (Übung: ubung)."""
+    plain = "".join(c for c in unicodedata.normalize("NFKD", text.lower()) if not unicodedata.combining(c))
+    return re.sub(r"[^a-z0-9._]+", "-", plain).strip("-._")[:56] or "unnamed"
 
 
 def fingerprint_of(recipe: Mapping[str, Any], parents: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from d2c.energy import FILE as ENERGY_FILE
 from d2c.errors import D2CError
 from d2c.progress import FILE as PROGRESS_FILE
 from d2c.progress import Progress
+from d2c.unread import brief
 
 SCRATCH = ("elapsed", ENERGY_FILE, PROGRESS_FILE, "recipe.json")  # what only an unfinished artifact needs
 _ARROW = "Error writing bytes to file"
@@ -52,7 +53,8 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 def room(root: Path, what: str) -> Iterator[None]:
     """Inside, `what` (kind/name) is written below a workspace.
 
-    Raises D2CError when its disk or quota is full, a file is larger than the system lets it be, or Arrow cannot write.
+    Raises D2CError when its disk or quota is full, a file is larger than the system lets it be, Arrow cannot write, or
+    memory does not suffice.
     """
     try:
         yield
@@ -67,9 +69,24 @@ def room(root: Path, what: str) -> Iterator[None]:
             )
         elif number is not None and _ARROW in str(problem):  # it names no path
             said = f"{what} could not be written to {root} ({os.strerror(number)}): see to that disk"
+        elif (where := _memory(problem)) is not None:
+            bytes_ = re.search(r"tried to allocate (\d+) bytes", str(problem))
+            asked = f"{int(bytes_[1]) / 1e9:,.1f} GB at once" if bytes_ else brief(problem)
+            raise D2CError(
+                f"{what} needs more {where} than there is ({asked}): use smaller images, batches or models"
+            ) from None
         else:
             raise
         raise D2CError(f"{said}; the same command then goes on") from None
+
+
+def _memory(problem: Exception) -> str | None:
+    """What memory was asked for in vain, None for a problem of another kind. torch says it in three ways."""
+    if type(problem).__name__ == "OutOfMemoryError":
+        return "memory of the GPU"
+    if isinstance(problem, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(problem):
+        return "memory"
+    return None
 
 
 def _number(problem: Exception) -> int | None:

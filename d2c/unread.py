@@ -17,6 +17,8 @@ def unread(file: Path, problem: Exception) -> str:
     if "Weights only load failed" in text:
         # what is no pickle at all fails so as well
         return DAMAGED if "Unsupported operand" in text and not _head(file).startswith(_HEADS) else UNSAFE
+    if "weights_only=True blocked" in text:  # timm's words for the same, with advice to unpickle it
+        return UNSAFE if _head(file).startswith(_HEADS) else DAMAGED
     if any(mark in text for mark in ("PytorchStreamReader", "unexpected EOF", "Error while deserializing header")):
         return DAMAGED
     if isinstance(problem, EOFError) or (isinstance(problem, OSError) and problem.errno == errno.EINVAL):

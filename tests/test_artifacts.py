@@ -158,6 +158,10 @@ def test_slugify_gives_slugs(text: str) -> None:
     assert slug(slugify(text))
 
 
+def test_slugify_keeps_letters_with_accents() -> None:
+    assert slugify("Übung läuft, café 1") == "ubung-lauft-cafe-1"
+
+
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans(), max_size=5))
 def test_the_fingerprint_does_not_depend_on_key_order(recipe: dict[str, object]) -> None:
     assert fingerprint_of(recipe, ["p"]) == fingerprint_of(dict(reversed(recipe.items())), ["p"])
@@ -343,3 +347,26 @@ def test_a_damaged_file_is_named(workspace: Workspace) -> None:
             read(name)
         with pytest.raises(D2CError, match="lacks gone"):
             read("gone" + Path(name).suffix)
+
+
+@pytest.mark.parametrize(
+    ("problem", "said"),
+    [
+        (MemoryError("Unable to allocate 3 TiB"), "needs more memory than there is (Unable to allocate 3 TiB)"),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: no"
+            ),
+            "needs more memory than there is ([enforce",
+        ),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory."), "needs more memory of the GPU than"),
+    ],
+)
+def test_too_little_memory_is_one_line(workspace: Workspace, problem: Exception, said: str) -> None:
+    def write(build: Build) -> None:
+        raise problem
+
+    with pytest.raises(D2CError) as caught:
+        produce(workspace, "maps", Config(), write, stem="thing", name="a", quiet=True)
+    assert str(caught.value).startswith(f"maps/a {said}")
+    assert "\n" not in str(caught.value)

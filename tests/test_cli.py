@@ -27,6 +27,14 @@ def test_every_verb_shows_its_options(capsys: pytest.CaptureFixture[str]) -> Non
         assert "--seed" in text or "--json" in text
 
 
+def test_forty_models_do_not_fill_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert text.count("{SiT-Ti/1,…,DiT-XL/8}") == 2
+    assert "SiT-XL/2" not in text
+
+
 @pytest.mark.parametrize(
     "words", [["nonsense"], ["select"], ["select", "x", "--strategy", "best"], ["export", "x", "--format", "zip"], []]
 )

@@ -15,6 +15,8 @@ UNPICKLING = pickle.UnpicklingError("Weights only load failed. In PyTorch 2.6, â
         (b"\x80\x04K", UNPICKLING, UNSAFE),
         (b"PK\x03\x04", UNPICKLING, UNSAFE),
         (b"not", UNPICKLING, DAMAGED),
+        (b"not", ValueError("weights_only=True blocked loading this checkpoint"), DAMAGED),
+        (b"PK\x03\x04", ValueError("weights_only=True blocked loading this checkpoint"), UNSAFE),
         (b"", pickle.UnpicklingError("Weights only load failed. Unsupported global: GLOBAL os.system"), UNSAFE),
         (b"", EOFError(), DAMAGED),
         (b"", OSError(errno.EINVAL, "Invalid argument"), DAMAGED),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ def card(name: str, fingerprint: str, plan: Plan, config: AttachConfig, facts: M
         "    tokens = open_vision(data).read([0, 1])  # [2, N, D] of the first two rows of subset.parquet",
         "## Make it again",
         "    " + shlex.join(["d2c", "attach", plan.subset.name, *_flags(config), f"--name={name}"]),
+        *_files(config, facts),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -117,8 +119,23 @@ def _contents(facts: Mapping[str, Any]) -> str:
 def _flags(config: AttachConfig) -> list[str]:
     from d2c.config import arguments_of
 
-    local = ("--text-weights", "--vision-weights", "--templates", "--device", "--batch-size", "--workers")
-    return [w for w in arguments_of(type(config), config) if not w.startswith(local)]
+    here = ("--device", "--batch-size", "--workers")  # of this machine
+    named: dict[str, Any] = {flag: word for flag, word in _FILES.items() if getattr(config, flag)}
+    return [w for w in arguments_of(type(config), dataclasses.replace(config, **named)) if not w.startswith(here)]
+
+
+#: Options that name a file, and what the card calls it: its path means nothing elsewhere.
+_FILES = {"templates": "TEMPLATES.txt", "text_weights": "TEXT_WEIGHTS", "vision_weights": "VISION_WEIGHTS"}
+
+
+def _files(config: AttachConfig, facts: Mapping[str, Any]) -> list[str]:
+    """What the files are that the command names."""
+    said = ["TEMPLATES.txt holds the lines under `templates` in `prompts.json`."] if config.templates else []
+    for part in ("text", "vision"):
+        if getattr(config, f"{part}_weights"):
+            source = cell(facts[part]["source"])
+            said.append(f"{_FILES[f'{part}_weights']} is the {source}; its digest is in `artifact.json`.")
+    return [" ".join(said)] if said else []
 
 
 def _size(value: float) -> str:

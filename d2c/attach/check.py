@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from d2c.artifacts import Artifact, fingerprint_of
 from d2c.attach.stored import FLIPPED, TOKENS, open_vision, refuse_later
 from d2c.data.mapped import checksum, open_shard
@@ -28,8 +30,9 @@ def check_recipe(artifact: Artifact) -> None:
 def check(data: Artifact, *, thorough: bool = False) -> None:
     """Raise D2CError when a condensed set was edited, is cut, or was written by a later d2c.
 
-    Looks at the recipe, the digests of the small files, and the shapes of the vision tokens (not at their values);
-    `thorough` reads every shard and holds it to its checksum. Sets of the first layout carry no digests.
+    Looks at the recipe, the digests of the small files, the shapes of the vision tokens and which images they are of
+    (not at their values); `thorough` reads every shard and holds it to its checksum. Sets of the first layout carry no
+    digests and do not say which image a row is of.
     """
     refuse_later(data)
     check_recipe(data)
@@ -40,10 +43,19 @@ def check(data: Artifact, *, thorough: bool = False) -> None:
         if _digest(file) != wanted:
             raise D2CError(f"{file} was edited after it was made: copy it again, or attach again with --force")
     tokens = open_vision(data)
-    if tokens is None or not thorough:
+    if tokens is None:
         return
-    for file in tokens.files:
+    ids = data.table("subset.parquet", ["sample_id"])["sample_id"].to_numpy()
+    for start, file in zip(tokens.starts, tokens.files, strict=False):
         shard = open_shard(file)
+        rows = shard.arrays.get("sample_ids")
+        if rows is not None and not np.array_equal(rows, ids[start : start + len(rows)]):
+            raise D2CError(
+                f"{file} holds the tokens of other images than subset.parquet names: copy the folder again, or attach "
+                "again with --force"
+            )
+        if not thorough:
+            continue
         if shard.crc32 and checksum([v for k, v in shard.arrays.items() if k in (TOKENS, FLIPPED)]) != shard.crc32:
             raise D2CError(f"{file} is damaged: copy it again, or attach again with --force")
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,12 +116,16 @@ def open_vision(data: Artifact) -> VisionTokens | None:
     """The vision tokens of a condensed set, None where it has none.
 
     Raises D2CError in one line for a set of a later layout, files that are missing, cut or of different shapes, a
-    grid that is no square, or another number of rows than images.
+    grid that is no square, another number of rows than images, or tokens that are not those its record speaks of.
     """
     refuse_later(data)
-    encoder = str(dict(data.facts.get("vision") or {}).get("encoder", ""))
+    said = dict(data.facts.get("vision") or {})
+    encoder = str(said.get("encoder", ""))
     there = sorted(p for p in data.path.glob("vision-*") if p.is_dir() or p.suffix == ".safetensors")
-    there.sort(key=lambda p: p.name.removesuffix(".safetensors") != vision_folder(encoder))
+    own = vision_folder(encoder) if encoder else ""
+    there.sort(key=lambda p: p.name.removesuffix(".safetensors") != own)
+    if encoder not in ("", "none") and (not there or there[0].name.removesuffix(".safetensors") != own):
+        raise D2CError(f"{data.path / own} is missing: copy the folder again, or attach again with --force")
     if not there:
         return None
     if there[0].is_dir():
@@ -146,15 +150,16 @@ def open_vision(data: Artifact) -> VisionTokens | None:
     if found.grid**2 != count:
         raise D2CError(f"{there[0]}: {count} tokens an image are no square grid: attach again with --force")
     _check_rows(data, found)
-    if found.basis is None:
-        return found
-    components = found.basis[1]
-    if components.shape[0] != width:
-        raise D2CError(
-            f"{there[0] / BASIS} is of {components.shape[0]} components, the tokens have {width}: attach again with "
-            "--force"
-        )
-    return VisionTokens(there[0], files, starts, count, width, int(components.shape[1]), flips, whole)
+    if found.basis is not None:
+        components = found.basis[1]
+        if components.shape[0] != width:
+            raise D2CError(
+                f"{there[0] / BASIS} is of {components.shape[0]} components, the tokens have {width}: attach again "
+                "with --force"
+            )
+        found = VisionTokens(there[0], files, starts, count, width, int(components.shape[1]), flips, whole)
+    _check_record(found, said)
+    return found
 
 
 def refuse_later(data: Artifact) -> None:
@@ -164,6 +169,23 @@ def refuse_later(data: Artifact) -> None:
         raise D2CError(
             f"{data.kind}/{data.name} has layout {layout}, this d2c reads up to {LAYOUT}: update d2c, or attach again"
         )
+
+
+def _check_record(found: VisionTokens, said: Mapping[str, object]) -> None:
+    """Raise D2CError where tokens are not as the set's record says, which is what training and its recipe believe."""
+    there = {
+        "grid": found.grid,
+        "dim": found.dim,
+        "stored": found.width,
+        "flip": found.flips,
+        "class_token": found.class_tokens,
+    }
+    for name, value in there.items():
+        if name in said and said[name] != value:
+            raise D2CError(
+                f"{found.folder} holds the tokens of another set ({name} {value}, its record says {said[name]}): copy "
+                "the folder again, or attach again with --force"
+            )
 
 
 def _check_rows(data: Artifact, found: VisionTokens) -> None:

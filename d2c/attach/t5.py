@@ -43,8 +43,15 @@ class T5Text:
 
         repository = info.reference.partition(":")[2]
         wanted: dict[str, Any] = {"wanted_by": info.name, "flag": FLAG}
-        config = beside(weights, CONFIG) or fetch(repository, [CONFIG], **wanted)
-        pieces = beside(weights, PIECES) or fetch(repository, [PIECES], **wanted)
+        try:
+            config = beside(weights, CONFIG) or fetch(repository, [CONFIG], **wanted)
+            pieces = beside(weights, PIECES) or fetch(repository, [PIECES], **wanted)
+        except D2CError as gone:
+            if weights is None:
+                raise
+            raise D2CError(
+                f"{gone}; beside {weights} there must be {CONFIG} and {PIECES}, as in {repository}"
+            ) from None
         file = weights or fetch(repository, WEIGHTS, **wanted)
         try:
             self.pieces: Any = sentencepiece.SentencePieceProcessor(model_file=str(pieces))

@@ -33,11 +33,15 @@ _WRAPPERS = ("ema", "model", "state_dict")
 def save_model(file: Path | str, model: DiT, extra: Mapping[str, Any] | None = None) -> None:
     """Write weights and buffers, the configuration and `extra` (JSON values), whole or not at all."""
     file = Path(file)
-    record = json.dumps({"config": json.loads(model.config.to_json()), "extra": dict(extra or {})})
     state = {name: value.detach().cpu().contiguous() for name, value in _plain_names(model.state_dict()).items()}
     beside = file.with_name(f".{file.name}.{os.getpid()}")
-    save_file(state, beside, metadata={METADATA: record})
+    save_file(state, beside, metadata=header_of(model, extra))
     beside.replace(file)
+
+
+def header_of(model: DiT, extra: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """The metadata by which a safetensors file of ours says which model it is, with `extra` (JSON values)."""
+    return {METADATA: json.dumps({"config": json.loads(model.config.to_json()), "extra": dict(extra or {})})}
 
 
 def load_model(

@@ -39,6 +39,8 @@ def generate(build: Build, job: Job, twins: Sequence[Artifact], team: Team) -> N
     have = {i for i in range(count) if is_whole(build.folder / file_of(i))}
     _take_over(build, taken, have, count)
     size = min(job.config.batch_size, count)
+    for note in build.folder.glob(".done-*"):  # an attempt before counted so; what it wrote is in `have`
+        note.unlink()
     chunks = [c for c in range(-(-count // size)) if not have.issuperset(_indices(c, size, count))]
     build.progress.stage("sample", total=count, done=len(have))
     facts = facts_of(job)

@@ -168,7 +168,10 @@ class Best:
         home.mkdir(exist_ok=True)
         extra = {"classes": self.plan.classes, "steps": number}
         save_model(home / f"{number:09d}.safetensors", self.trainer.average.model, extra)
-        for old in sorted(home.glob("*.safetensors"))[:-2]:  # the one before stays for a run that is set back
+        there = sorted(home.glob("*.safetensors"))
+        # Later ones are of an attempt that was set back or killed. The one before stays for a run that is.
+        late = [file for file in there if int(file.stem) > number]
+        for old in [*there[: -2 - len(late)], *late]:
             old.unlink()
 
 

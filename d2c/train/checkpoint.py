@@ -18,6 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from d2c.diffusion.checkpoints import header_of
+from d2c.diffusion.dit import DiT
 from d2c.errors import D2CError
 
 FOLDER = "state"
@@ -49,7 +51,8 @@ class Saver:
         if torch.cuda.is_available():
             torch.cuda.current_stream().synchronize()
         state = json.dumps({"step": step, "facts": facts})
-        self._thread = threading.Thread(target=self._write, args=(step, taken, state), name="checkpoint")
+        header = header_of(average, {"steps": step}) if isinstance(average, DiT) else None
+        self._thread = threading.Thread(target=self._write, args=(step, taken, state, header), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
@@ -70,22 +73,34 @@ class Saver:
             )
         return own.copy_(tensor.detach(), non_blocking=True)
 
-    def _write(self, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: str) -> None:
+    def _write(
+        self, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: str, header: dict[str, str] | None
+    ) -> None:
         try:
-            write(self.home, step, parts, state, self.keep)
+            write(self.home, step, parts, state, self.keep, header)
         except BaseException as problem:  # for the thread that trains
             self._problem = problem
 
 
-def write(home: Path, step: int, parts: Mapping[str, Mapping[str, Tensor]], state: str, keep: int) -> None:
-    """One checkpoint, whole or not at all, then drop those before the newest `keep`."""
+def write(
+    home: Path,
+    step: int,
+    parts: Mapping[str, Mapping[str, Tensor]],
+    state: str,
+    keep: int,
+    header: dict[str, str] | None = None,
+) -> None:
+    """One checkpoint, whole or not at all, then drop those before the newest `keep`.
+
+    `header` says which model the average is, so that sampling can open it alone (as a worse model to guide away from).
+    """
     home.mkdir(exist_ok=True)
     beside, final = home / f".new-{step:09d}", home / f"{step:09d}"
     shutil.rmtree(beside, ignore_errors=True)
     if not final.is_dir():  # the same step of the same run: the same content
         beside.mkdir()
         for name, tensors in parts.items():
-            save_file(dict(tensors), beside / f"{name}.safetensors")
+            save_file(dict(tensors), beside / f"{name}.safetensors", metadata=header if name == "ema" else None)
         (beside / "state.json").write_text(state)
         for path in [*beside.iterdir(), beside]:
             _flush(path)

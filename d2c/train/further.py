@@ -112,17 +112,19 @@ def begin(folder: Path, run: Artifact, config: TrainConfig, classes: tuple[str, 
 
 def _from_average(home: Path, run: Artifact, table: Any, config: TrainConfig) -> int:
     """A checkpoint made of the average alone; the step it stands for."""
-    from d2c.diffusion.checkpoints import load_model
+    from d2c.diffusion.checkpoints import header_of, load_model
     from d2c.diffusion.config import read_header
     from d2c.train import checkpoint
     from d2c.train.step import MEASURED
 
     file = run.path / "ema.safetensors"
-    weights = load_model(file).state_dict()
+    model = load_model(file)
+    weights = model.state_dict()
     step = int(read_header(file)[1].get("steps", run.facts["steps"]))  # that of the best, where the best was kept
     before = table[table["step"] <= step]["wall_seconds"]
     wall = float(before.max()) if len(before) else 0.0
     facts = {"wall": wall, "sums": [0.0] * len(MEASURED), "counted": 0, "begun": step}
     state = json.dumps({"step": step, "facts": facts})
-    checkpoint.write(home, step, {"model": weights, "ema": weights, "optimizer": {}}, state, config.keep)
+    parts = {"model": weights, "ema": weights, "optimizer": {}}
+    checkpoint.write(home, step, parts, state, config.keep, header_of(model, {"steps": step}))
     return step

@@ -40,12 +40,14 @@ class Loop:
         config = self.trainer.config
         self.saver = checkpoint.Saver(self.folder, keep=config.keep)
         self._moments = set(snapshots.moments(config.steps, config.snapshots))
-        number = self._resume()
+        number = self._resume() or 0
         self._books(number)
         self._meter, self._told = Meter(self.trainer.device), 0
         self._began = time.monotonic()
         self.progress.stage("train", total=config.steps, unit="step", done=number)
         try:
+            if config.rollback and not number:
+                self._save(0)  # a run can diverge before its first checkpoint
             while number < config.steps and not self.stopped:
                 number = self._step(number + 1)
             if config.keep_state:
@@ -169,11 +171,12 @@ class Loop:
             if trainer.team.first:
                 self.saver.save(number, trainer.model, trainer.average.model, trainer.optimizer, facts)
 
-    def _resume(self) -> int:
+    def _resume(self) -> int | None:
+        """Put the newest checkpoint into place; its step, None without one."""
         trainer = self.trainer
         found = checkpoint.load(self.folder, trainer.model, trainer.average.model, trainer.optimizer)
         if found is None:
-            return 0
+            return None
         step, facts = found
         self.wall = float(facts["wall"])
         trainer.sums.copy_(torch.tensor(facts["sums"]))
@@ -193,7 +196,7 @@ class Loop:
             raise problem
         wall = self.seconds
         number = self._resume()
-        if not number:
+        if number is None:
             raise problem
         self.wall, self._began = wall, time.monotonic()
         self.rolled, trainer.slower = rolled + 1, slower / 2

@@ -74,6 +74,7 @@ def write_run(
     keep_rate(ws, "runs", rate_key(config, plan), rate, card, config.batch)
     if not config.keep_state:
         checkpoint.drop(build.folder)  # a finished run samples and scores without it; it is four times as large
+    shutil.rmtree(build.folder / BEST, ignore_errors=True)
     build.note(**facts)
 
 
@@ -148,10 +149,9 @@ def keep_average(folder: Path, trainer: Trainer, loop: Loop, plan: Plan, steps: 
     step, loss = best_step(folder)
     kept = folder / BEST / f"{step:09d}.safetensors"
     if kept.is_file():
-        kept.replace(final)
+        shutil.copyfile(kept, final)  # a copy: what comes after may fail, and is then done again
     else:  # set back to before it, and ended before it was there again
         step = steps
-    shutil.rmtree(folder / BEST, ignore_errors=True)
     return {"best_step": step, "best_loss": loss, "held_out": about}
 
 

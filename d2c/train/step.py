@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -134,7 +135,8 @@ class Trainer:
         if step < NEVER:
             raise Diverged(
                 f"training diverged: the loss or its gradient is not finite at step {step} "
-                f"(learning rate {self.rate(step):g}): use a lower lr, a longer warmup, precision fp32, or --rollback"
+                f"(learning rate {self.rate(step):g}): use a lower lr, a longer warmup, precision fp32, or "
+                f"{'more --rollback' if self.config.rollback else '--rollback'}"
             )
 
     def close(self) -> None:
@@ -228,7 +230,12 @@ class Trainer:
         from torch.nn.parallel import DistributedDataParallel
 
         own = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(losses, device_ids=own, broadcast_buffers=False, gradient_as_bucket_view=True)
+        with warnings.catch_warnings():
+            # torch 2.14 has another name for it, which 2.11 does not know
+            warnings.filterwarnings("ignore", message="`broadcast_buffers` is deprecated", category=FutureWarning)
+            return DistributedDataParallel(
+                losses, device_ids=own, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
 
     def _alone(self, *, last: bool) -> AbstractContextManager[object]:
         no_sync = getattr(self._asked, "no_sync", None)

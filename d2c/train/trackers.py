@@ -6,13 +6,16 @@ The run's own metrics file is always written; these follow it, and what goes wro
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import sys
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from d2c.errors import UsageError
+from d2c.train.further import STATE
 from d2c.train.verb import TrainConfig
 
 NAMES = ("tensorboard", "wandb", "trackio")
@@ -27,33 +30,36 @@ def asked(words: str) -> list[str]:
     return names
 
 
+def check(words: str) -> None:
+    """Raise UsageError for a tracker that is not known or not installed; before any work is done."""
+    names = asked(words)
+    if names and importlib.util.find_spec("accelerate") is None:
+        raise UsageError(f"--trackers {words} needs Accelerate: pip install 'd2c[trackers]'")
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"--trackers {name} needs its package: pip install {name}")
+
+
 class Trackers:
     """The trackers that a configuration names, from `with` on. TensorBoard's files lie in `folder`/tensorboard.
 
-    Raises UsageError when one of them is not installed.
+    A run that was stopped goes on in the same curves: in TensorBoard what came after its checkpoint is drawn anew, W&B
+    and Trackio find it by a name kept in the folder. Raises UsageError when one of them is not installed.
     """
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         self._trackers: list[Any] = []
-        names = asked(config.trackers)
-        if not names:
-            return
-        try:
-            from accelerate import tracking
-        except ImportError:
-            raise UsageError(f"--trackers {config.trackers} needs Accelerate: pip install 'd2c[trackers]'") from None
-        made = {
-            "tensorboard": lambda: tracking.TensorBoardTracker("tensorboard", logging_dir=str(folder)),
-            "wandb": lambda: tracking.WandBTracker("d2c"),
-            "trackio": lambda: tracking.TrackioTracker("d2c"),
-        }
-        for name in names:
+        check(config.trackers)
+        for name in asked(config.trackers):
             try:
-                tracker = made[name]()
+                tracker = _open(name, folder)
                 tracker.start()
+                tracker.store_init_configuration(dataclasses.asdict(config))
             except ImportError:
                 raise UsageError(f"--trackers {name} needs its package: pip install {name}") from None
-            tracker.store_init_configuration(dataclasses.asdict(config))
+            except Exception as problem:  # no account, no network: the run itself goes on
+                sys.stderr.write(f"d2c: {name} does not follow this run ({_line(problem)})\n")
+                continue
             self._trackers.append(tracker)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -63,8 +69,7 @@ class Trackers:
                 tracker.log(dict(values), step=step)
             except Exception as problem:  # a network that is gone, say: the run itself goes on
                 self._trackers.remove(tracker)
-                line = (str(problem).splitlines() or [type(problem).__name__])[0][:120]
-                sys.stderr.write(f"d2c: {tracker.name} no longer follows this run ({line})\n")
+                sys.stderr.write(f"d2c: {tracker.name} no longer follows this run ({_line(problem)})\n")
 
     def __enter__(self) -> Trackers:
         return self
@@ -77,3 +82,32 @@ class Trackers:
                 tracker.finish()
             except Exception as problem:
                 sys.stderr.write(f"d2c: {tracker.name} did not end well ({type(problem).__name__})\n")
+
+
+def _open(name: str, folder: Path) -> Any:
+    from accelerate import tracking
+
+    if name == "tensorboard":
+        return tracking.TensorBoardTracker("tensorboard", logging_dir=str(folder), purge_step=_done(folder) + 1)
+    run, own = folder.name.removeprefix(".partial-"), _own(folder)
+    if name == "wandb":
+        return tracking.WandBTracker("d2c", name=run, id=own, resume="allow")
+    return tracking.TrackioTracker("d2c", name=f"{run}-{own}", resume="allow")
+
+
+def _done(folder: Path) -> int:
+    """The step that a run in this folder goes on from."""
+    home = folder / STATE
+    return max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0) if home.is_dir() else 0
+
+
+def _own(folder: Path) -> str:
+    """Eight hex digits that stand for the run in this folder, the same however often it is stopped and goes on."""
+    file = folder / "tracked"
+    if not file.is_file():
+        file.write_text(uuid.uuid4().hex[:8])
+    return file.read_text()
+
+
+def _line(problem: Exception) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0][:120]

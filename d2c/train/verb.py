@@ -65,7 +65,7 @@ class TrainConfig:
         "plain", "Vision tokens as they are, or normalised over the places (iREPA)", choices=TARGETS, advanced=True
     )
     image_size: int = option(
-        0, "Side of the images (0: a power of two near theirs)", unit="px", minimum=0, advanced=True
+        0, "Side of the images (0: a power of two near theirs)", unit="px", minimum=0, maximum=4096, advanced=True
     )
     autoencoder: str = option("identity", "Space to train in: identity (pixels) or an autoencoder", advanced=True)
     flip: bool = option(False, "Mirror images at random (never for digits or text)", advanced=True)
@@ -261,7 +261,9 @@ def _train(
 
     def write(build: Build) -> None:
         from d2c.train.run import write_run
+        from d2c.train.trackers import check
 
+        check(config.trackers)
         write_run(build, data, config, layout, device, precision, team, before)
 
     stem = f"{slugify(data.name.removesuffix(f'-{data.fingerprint[:6]}'))}-{slugify(config.model)}"

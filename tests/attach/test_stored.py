@@ -321,6 +321,29 @@ def test_what_was_edited_or_cut_is_one_line(many: Artifact, how: str, said: str)
     assert "\n" not in str(caught.value)
 
 
+def test_tokens_of_another_set_are_refused(many: Artifact) -> None:
+    """Taken for this set's they would align each image with another's features, or none, and nobody would know."""
+    made = attach(many, **HERE)
+    check(made)
+    for name, other in (("flip", True), ("stored", 8), ("dim", 768), ("class_token", True)):
+        facts = {**made.facts, "vision": {**made.facts["vision"], name: other}}
+        with pytest.raises(D2CError, match=f"holds the tokens of another set .{name} .*, its record says {other}"):
+            open_vision(Artifact(made.path, {**made.record, "facts": facts}))
+    first, second = (made.path / "vision-scorer" / f"00000{i}.safetensors" for i in (0, 1))
+    beside = first.with_name("beside")
+    first.rename(beside)
+    second.rename(first)
+    beside.rename(second)
+    with pytest.raises(D2CError, match=r"000000\.safetensors holds the tokens of other images than subset\.parquet"):
+        check(made)
+    first.parent.rename(made.path / "vision-dinov2-vit-b-14")
+    with pytest.raises(D2CError, match="vision-scorer is missing: copy the folder again"):
+        check(made)
+    shutil.rmtree(made.path / "vision-dinov2-vit-b-14")
+    with pytest.raises(D2CError, match="vision-scorer is missing: copy the folder again"):
+        check(made)
+
+
 def test_a_set_of_the_first_layout_is_read(many: Artifact) -> None:
     made = attach(many, **HERE)
     wanted = tokens_of(made).read(range(141))

@@ -98,6 +98,19 @@ def test_only_the_encoder_is_read(whole: tuple[Path, Any], tmp_path: Path) -> No
     assert not any("decoder" in name for name, _ in full.model.named_parameters())
 
 
+def test_weights_alone_are_told_what_must_lie_beside_them(
+    whole: tuple[Path, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(*_: Any, **__: Any) -> Path:
+        raise D2CError("no weights for it: give a file")
+
+    file = tmp_path / "model.safetensors"
+    file.write_bytes((whole[0] / "model.safetensors").read_bytes())
+    monkeypatch.setattr(sys.modules[T5Text.__module__], "fetch", nobody)
+    with pytest.raises(D2CError, match=r"beside .*model\.safetensors there must be config\.json and spiece\.model"):
+        T5Text(describe_text(NAME), tokens=16, weights=file, device="cpu")
+
+
 def test_from_a_hub(whole: tuple[Path, Any], hub: Any, tmp_path: Path) -> None:
     hub.repositories["org/tiny-t5"] = whole[0]
     code = f"""

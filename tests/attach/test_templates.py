@@ -64,6 +64,10 @@ def test_templates_count_by_their_content(subset: Artifact, tmp_path: Path) -> N
     assert attach(subset, templates=str(two), prompt="unread {class}", **given).path == first.path
     assert first.facts["text"]["templates"] == 2
     assert first.json("prompts.json")["templates"] == ["a {class}", "the {class}"]
+    card = (first.path / "README.md").read_text()
+    assert "--templates=TEMPLATES.txt" in card.partition("## Make it again")[2]
+    assert "TEMPLATES.txt holds the lines under `templates` in `prompts.json`." in card
+    assert str(one) not in card
     two.write_text("a {class}\n")
     assert attach(subset, templates=str(two), **given).fingerprint != first.fingerprint
 

@@ -84,6 +84,27 @@ def test_the_batch_size_is_no_part_of_the_result(run):
     assert np.abs(read(again).astype(int) - read(first)).max() <= 1
 
 
+def test_what_other_processes_had_written_is_not_counted_twice(run, monkeypatch):
+    from d2c.diffusion.generate import _Drawing
+    from d2c.errors import Cancelled
+
+    real, there = _Drawing.run, []
+
+    def stopped(self, chunks):
+        there.append([p.name for p in self.folder.glob(".done-*")])
+        (self.folder / ".done-1").write_text("500")
+        if len(there) == 1:
+            raise Cancelled("stop")
+        return real(self, chunks)
+
+    made = run()
+    monkeypatch.setattr(_Drawing, "run", stopped)
+    with pytest.raises(Cancelled):
+        sample(made, count=2, **FAST)
+    sample(made, count=2, **FAST)
+    assert there == [[], []]
+
+
 def test_an_interrupted_call_goes_on_after_what_is_there(run, monkeypatch):
     from d2c.errors import Cancelled
     from d2c.progress import Progress

@@ -1,6 +1,7 @@
 import dataclasses
 import shutil
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from d2c.artifacts import produce
 from d2c.config import configure
 from d2c.diffusion.checkpoints import load_model
+from d2c.diffusion.sample import _guide as guide_of
 from d2c.errors import D2CError, UsageError
 from d2c.train import TrainConfig, further, read_metrics, train
 from d2c.train.best import METRIC, Best, _balanced, best_step, held_out
@@ -34,6 +36,9 @@ def test_trained_longer_is_as_if_asked_for_at_once(made, tiny, tmp_path):
     assert longer.recipe["continue_from"] == first.fingerprint[:12]
     assert (longer.path / "samples" / "000005.webp").is_file()
     assert longer.facts["warnings"] == []
+    average = "state/000000005/ema.safetensors"  # says itself which model it is, so that it can guide
+    assert guide_of(average, first, first.workspace).file == first.path / average
+    assert load_model(first.path / average).config == load_model(first.path / "ema.safetensors").config
     assert table["wall_seconds"].is_monotonic_increasing
 
 
@@ -222,6 +227,39 @@ def test_stopped_and_resumed_keeps_the_same_average(shop, tiny, monkeypatch, tmp
     assert curve(resumed.path) == curve(straight.path)
     assert digest(resumed) == digest(straight)
     assert resumed.facts["best_step"] == straight.facts["best_step"]
+
+
+def test_the_best_of_a_run_that_was_set_back_outlives_those_of_the_attempt_before(made, tiny, tmp_path):
+    run = train(made(), **{**tiny, "steps": 1})
+    best = Best.__new__(Best)
+    best.folder, best.plan = tmp_path, SimpleNamespace(classes=("a",))
+    best.trainer = SimpleNamespace(average=SimpleNamespace(model=load_model(run.path / "ema.safetensors")))
+    for step in (100, 200, 210):
+        MetricsFile(tmp_path, upto=step).add(step, step, 0.0, {METRIC: 1000.0 - step})
+        best.keep(step)
+    MetricsFile(tmp_path, upto=150).add(160, 160, 0.0, {METRIC: 700.0})
+    best.keep(160)
+    assert [int(file.stem) for file in sorted((tmp_path / "best").iterdir())] == [160]
+
+
+def test_a_run_that_fails_at_its_very_end_keeps_the_best_when_it_goes_on(shop, tiny, monkeypatch):
+    from d2c.train import run as running
+
+    data, _ = chosen_from(shop)
+    given = iter([1.0, 3.0, 4.0, 4.0])
+    monkeypatch.setattr(Best, "measure", lambda self: next(given))
+
+    def full(folder):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "finish_metrics", full)
+        with pytest.raises(D2CError, match="is full"):
+            train(data, keep_best=3, name="run", **tiny)
+    given = iter([4.0, 4.0])
+    run = train(data, keep_best=3, name="run", **tiny)
+    assert run.facts["best_step"] == 3
+    assert not (run.path / "best").exists()
 
 
 def test_the_held_out_loss_is_that_of_ten_lines(shop, tiny):

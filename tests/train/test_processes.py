@@ -44,6 +44,7 @@ def together(shop: Workspace, script: Path, options: dict, mark: str = "-", rest
     command = [sys.executable, *launch, str(script), str(shop.root), repr(options), mark]
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "FutureWarning" not in done.stderr
 
 
 def curve(path: Path):

@@ -87,11 +87,11 @@ def test_a_bad_set_is_one_line(made, tiny, shop, spoil, said):
 def test_a_full_disk_is_one_line_and_the_run_goes_on_from_the_checkpoint_before(made, tiny, shop, monkeypatch):
     original, full = checkpoint.save_file, []
 
-    def save(tensors, file, *rest):
+    def save(tensors, file, **rest):
         if "000000008" in str(file) and not full:
             full.append(file)
             raise OSError(errno.ENOSPC, "No space left on device")
-        original(tensors, file, *rest)
+        original(tensors, file, **rest)
 
     data = made()
     monkeypatch.setattr(checkpoint, "save_file", save)

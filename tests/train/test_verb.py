@@ -207,6 +207,20 @@ def test_rollback_goes_back_to_the_last_checkpoint_at_half_the_rate(made, tiny, 
     assert np.isfinite(metrics["value"]).all()
 
 
+def test_before_the_first_checkpoint_rollback_goes_back_to_the_start(made, tiny, monkeypatch):
+    original, count = Losses.forward, iter(range(1, 100))
+
+    def poisoned(self, *batch):
+        losses = original(self, *batch)
+        return tuple(v * float("nan") for v in losses) if next(count) == 3 else losses
+
+    monkeypatch.setattr(Losses, "forward", poisoned)
+    run = train(made(), rollback=1, **{**tiny, "steps": 4, "log_every": 1, "warmup": 0, "checkpoint_every": 50})
+    rates = read_metrics(run.path).query("name == 'lr'").set_index("step")["value"]
+    assert rates.to_dict() == dict.fromkeys((1, 2, 3, 4), run.recipe["lr"] / 2)
+    assert [w for w in run.facts["warnings"] if "back to step 0 at half the rate" in w]
+
+
 def test_without_rollback_a_divergence_ends_the_run(made, tiny):
     with pytest.raises(D2CError, match="--rollback"):
         train(made(), **{**tiny, "lr": 1e9, "warmup": 0, "clip": 0.0, "steps": 40})
