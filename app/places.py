@@ -67,6 +67,13 @@ PLACES = {
             "Draw new images from a trained model, and judge them.",
             ("method#Judge", "sampling"),
         ),
+        Place(
+            "compare",
+            "Compare",
+            "leaderboard",
+            "Many runs in one table, side by side, and against each other blind.",
+            ("method#Judge",),
+        ),
         Place("jobs", "Jobs", "checklist", "Everything that is computed in the background.", ("jobs",)),
     )
 }

@@ -28,6 +28,7 @@ LABELS = {
     "reports": "Report",
     "maps": "Map",
     "measures": "Measures",
+    "comparisons": "Comparison",
 }
 PLURALS = {
     "datasets": "Data sets",
@@ -39,6 +40,7 @@ PLURALS = {
     "reports": "Reports",
     "maps": "Maps",
     "measures": "Measures",
+    "comparisons": "Comparisons",
 }
 PARAMETER = {kind: kind if kind in ("scores", "condensed", "samples", "measures") else kind[:-1] for kind in LABELS}
 _LOOK_AT = "_look_at"

@@ -11,7 +11,7 @@ from typing import Any
 from d2c.errors import D2CError
 
 SCHEMA = 1
-KINDS = ("datasets", "scores", "subsets", "condensed", "runs", "samples", "reports", "maps", "measures")
+KINDS = ("datasets", "scores", "subsets", "condensed", "runs", "samples", "reports", "maps", "measures", "comparisons")
 SLUG = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 

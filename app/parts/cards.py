@@ -36,6 +36,7 @@ PAGE_OF = {
     "reports": "samples",
     "maps": "explore",
     "measures": "select",
+    "comparisons": "compare",
 }
 
 

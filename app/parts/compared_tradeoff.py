@@ -1,0 +1,180 @@
+"""Quality against copying against cost: a point a cell, and which cells nothing else beats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from app.parts import charts, compared, words
+from app.parts.compared import View
+from d2c.compare.measures import COPYING, COST, QUALITY, Measure
+from d2c.compare.tradeoff import front
+
+SYMBOLS = {"": "circle", "random": "square", "copies": "diamond", "full": "star"}
+KINDS = {
+    "": "Cells of the grid",
+    "random": "Random, everything attached",
+    "copies": "Copy machine",
+    "full": "Full data set",
+}
+AXES = ("Copying", "Cost")
+FIRST = {QUALITY: ("fd", "fid", "accuracy"), COPYING: ("nearest_ratio", "gap", "auth_pct"), COST: ("device_seconds",)}
+
+
+def tradeoff(view: View) -> None:
+    """The boxes, the plot, and the same as a table."""
+    by_about = {
+        about: [m for m in view.measures if m.about == about and m.better] for about in (QUALITY, COPYING, COST)
+    }
+    missing = [about for about, found in by_about.items() if not found]
+    if missing:
+        st.caption(f":material/hourglass_empty: No cell has a number for {' or '.join(missing)} yet.")
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+        quality = _box("Quality", by_about[QUALITY], "trade_quality")
+        copying = _box("Copying", by_about[COPYING], "trade_copying")
+        cost = _box("Cost", by_about[COST], "trade_cost")
+        across = st.segmented_control(
+            "Across",
+            AXES,
+            default=AXES[0],
+            required=True,
+            key="trade_across",
+            bind="query-params",
+            width="content",
+            help="The other of the two is the size of a point: the larger, the more",
+        )
+    x, size = (copying, cost) if across == AXES[0] else (cost, copying)
+    rows = view.summary.dropna(subset=[quality.name, x.name])
+    if rows.empty:
+        st.caption(f":material/hourglass_empty: No cell has both {quality.title} and {x.title} yet.")
+        return
+    losses = [[m.loss(float(row[m.name])) for m in (quality, copying, cost)] for row in rows.to_dict("records")]
+    best = front(np.array(losses)) & (rows["control"] != "copies").to_numpy()
+    figure = _figure(rows, best, quality, x, size)
+    labels = [str(label) for label in rows["label"][best]]
+    charts.show(
+        figure,
+        key="tradeoff",
+        alt=f"{quality.title} by {x.title}, {len(rows)} cells. On the Pareto front: {', '.join(labels) or 'none'}",
+    )
+    st.caption(
+        "Ringed and joined: the Pareto front of quality, copying and cost; nothing is better than such a cell in one "
+        "without being worse in another. The copy machine is left out of it. Bars are 95 % intervals over seeds."
+    )
+    with st.expander("The same as a table", icon=":material/table_rows:"):
+        st.markdown(_table(rows, best, (quality, copying, cost)))
+
+
+def _box(label: str, among: Sequence[Measure], key: str) -> Measure:
+    by_title = {m.title: m for m in among}
+    wanted = FIRST[among[0].about]
+    first = next((m for name in wanted for m in among if m.name == name), among[0])
+    asked = st.selectbox(
+        label, list(by_title), list(by_title).index(first.title), key=key, bind="query-params", width=170
+    )
+    return by_title.get(asked or "", first)
+
+
+def _figure(rows: pd.DataFrame, best: np.ndarray, quality: Measure, x: Measure, size: Measure) -> go.Figure:
+    figure = charts.blank(460, _axis(x), _axis(quality))
+    across, up = (rows[m.name].to_numpy(float) for m in (x, quality))
+    sizes = _sizes(rows[size.name].to_numpy(float))
+    order = np.argsort(across[best])
+    if best.sum() > 1:
+        figure.add_scatter(
+            x=across[best][order], y=up[best][order], mode="lines", hoverinfo="skip", showlegend=False,
+            line={"color": charts.BACKGROUND, "width": 2, "dash": "dot"},
+        )  # fmt: skip
+    figure.add_scatter(
+        x=across[best], y=up[best], mode="markers", name="Pareto front", hoverinfo="skip",
+        marker={"symbol": "circle-open", "size": sizes[best] + 13, "color": charts.CLASSES[2], "line": {"width": 2.5}},
+    )  # fmt: skip
+    for at, (control, symbol) in enumerate(SYMBOLS.items()):
+        here = (rows["control"].fillna("") == control).to_numpy()
+        if not here.any():
+            continue
+        own = rows[here]
+        figure.add_scatter(
+            x=across[here],
+            y=up[here],
+            mode="markers+text",
+            name=KINDS[control],
+            marker={
+                "symbol": symbol,
+                "size": sizes[here],
+                "color": charts.CLASSES[at],
+                "opacity": 0.85,
+                "line": {"width": 0},
+            },
+            text=[words.short(str(label), 34) for label in own["label"]],
+            textposition=_places(across, up, here),
+            textfont={"size": 12},
+            error_x=_error(own, x),
+            error_y=_error(own, quality),
+            customdata=[
+                [str(r["label"]), *(compared.text_of(m, r[m.name]) for m in (quality, x, size)), int(r["n"])]
+                for r in own.to_dict("records")
+            ],
+            hovertemplate=f"<b>%{{customdata[0]}}</b><br>{quality.title} %{{customdata[1]}}"
+            f"<br>{x.title} %{{customdata[2]}}<br>{size.title} %{{customdata[3]}}"
+            "<br>%{customdata[4]} seeds<extra></extra>",
+            cliponaxis=False,
+        )
+    figure.update_layout(showlegend=True, legend={"itemsizing": "constant"}, margin={"r": 24, "t": 16})
+    figure.update_xaxes(showgrid=True, range=_range(across))
+    return figure
+
+
+def _axis(measure: Measure) -> str:
+    near = f"best near {measure.target:g}"
+    return f"{measure.title} ({ {'low': 'lower is better', 'high': 'higher is better'}.get(measure.better, near) })"
+
+
+def _range(values: np.ndarray) -> list[float]:
+    """Room for labels on both sides."""
+    least, most = float(values.min()), float(values.max())
+    room = 0.16 * (most - least) or 0.1 * abs(most) or 1.0
+    return [least - room, most + room]
+
+
+def _sizes(values: np.ndarray) -> np.ndarray:
+    """Diameters of 10 to 26 px, areas in proportion; 12 px where a value is not known."""
+    most = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
+    if most <= 0:
+        return np.full(len(values), 12.0)
+    return np.where(np.isfinite(values), 10 + 16 * np.sqrt(np.abs(np.nan_to_num(values)) / most), 12.0)
+
+
+def _places(across: np.ndarray, up: np.ndarray, here: np.ndarray) -> list[str]:
+    """Labels above, or below for a point that has another closely above it."""
+    wide, tall = (max(float(np.ptp(v)), 1e-12) for v in (across, up))
+    found = []
+    for a, u in zip(across[here], up[here], strict=True):
+        close = (np.abs(across - a) < 0.2 * wide) & (up > u) & (up - u < 0.12 * tall)
+        found.append("bottom center" if close.any() else "top center")
+    return found
+
+
+def _error(rows: pd.DataFrame, measure: Measure) -> dict[str, Any] | None:
+    name = measure.name
+    if f"{name}_low" not in rows or not (rows[f"{name}_high"] > rows[f"{name}_low"]).any():
+        return None
+    above, below = rows[f"{name}_high"] - rows[name], rows[name] - rows[f"{name}_low"]
+    return {
+        "type": "data", "symmetric": False, "array": above.to_numpy(float), "arrayminus": below.to_numpy(float),
+        "thickness": 1, "width": 0, "color": charts.BACKGROUND,
+    }  # fmt: skip
+
+
+def _table(rows: pd.DataFrame, best: np.ndarray, shown: Sequence[Measure]) -> str:
+    lines = [f"| Cell | {' | '.join(m.title for m in shown)} | On the front |", f"|:--|{'--:|' * len(shown)}:--|"]
+    for row, on in zip(rows.to_dict("records"), best, strict=True):
+        values = " | ".join(compared.text_of(m, row[m.name]) for m in shown)
+        lines.append(f"| {words.plain(str(row['label']))} | {values} | {'yes' if on else 'no'} |")
+    return "\n".join(lines)
