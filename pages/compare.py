@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.parts import compared_start, compared_views
+from app.parts import compared, compared_progress, compared_start, compared_views
 from app.parts.header import page_header
 
 page_header("compare")
-comparison = compared_start.choose_or_start()
+compared_start.start_box(first=not compared.any_there())
+compared_progress.panel()
+comparison = compared.choose()
 if comparison is None:
     st.stop()
+compared_progress.again_button(comparison)
 compared_views.views(comparison)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
+from d2c.compare.read import Comparison, comparisons
 
 from app import state
 from app.parts import words
 from d2c.artifacts import Artifact
 from d2c.compare.measures import Measure, known
-from d2c.compare.tables import Comparison, comparisons
 from d2c.compare.tradeoff import with_cost
 from d2c.errors import D2CError
 
@@ -77,6 +77,11 @@ class View:
     def labels(self) -> dict[str, str]:
         """What each cell is called."""
         return {cell.id: cell.label for cell in self.cells}
+
+
+def any_there() -> bool:
+    """Whether there is a comparison to look at, finished or not."""
+    return bool(comparisons(state.workspace()))
 
 
 def choose() -> Comparison | None:

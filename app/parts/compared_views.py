@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import streamlit as st
+from d2c.compare.read import Comparison
 
 from app.parts import (
     compared,
     compared_curves,
     compared_lineage,
+    compared_progress,
     compared_samples,
     compared_table,
     compared_tradeoff,
     compared_votes,
     words,
 )
-from d2c.compare.tables import Comparison
 from d2c.errors import D2CError
 
 VIEWS = {
@@ -28,7 +29,7 @@ VIEWS = {
 EVERY = 3.0  # seconds between two looks at a comparison that goes on
 
 
-def views(comparison: Comparison, *, live: bool = False) -> None:
+def views(comparison: Comparison) -> None:
     """The switches and the view; its widgets draw it alone."""
 
     def draw() -> None:
@@ -48,4 +49,4 @@ def views(comparison: Comparison, *, live: bool = False) -> None:
         except D2CError as wrong:
             st.error(words.plain(str(wrong)), icon=":material/error:")
 
-    st.fragment(draw, run_every=EVERY if live else None)()
+    st.fragment(draw, run_every=EVERY if compared_progress.goes_on(comparison.name) else None)()
