@@ -15,6 +15,7 @@
 
 from d2c.artifacts import Artifact, Workspace
 from d2c.attach import attach
+from d2c.compare import compare
 from d2c.data import ingest
 from d2c.demo import demo
 from d2c.diffusion.sample import sample
@@ -37,6 +38,7 @@ __all__ = [
     "UsageError",
     "Workspace",
     "attach",
+    "compare",
     "demo",
     "evaluate",
     "export",

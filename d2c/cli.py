@@ -96,8 +96,12 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     for verb in VERBS.values():
         sub = commands.add_parser(verb.name, help=verb.help, description=verb.help)
         if verb.name == asked:
-            sub.add_argument("subject", metavar=verb.argument, help=_subject_help(verb))
+            several = "*" if verb.many else None
+            sub.add_argument("subject", metavar=verb.argument, help=_subject_help(verb), nargs=several)
             _fill(sub, verb.options())
+            if verb.name == "compare":
+                sub.add_argument("--grids", action="store_true", help="list the ready-made grids, and run nothing")
+                sub.add_argument("--dry", action="store_true", help="print the commands, and run nothing")
     for name, text in _OTHERS.items():
         sub = commands.add_parser(name, help=text, description=text)
         if name == asked:
@@ -193,6 +197,17 @@ def _run(namespace: argparse.Namespace) -> None:
             if namespace.json
             else f"{written.format}  {written.fingerprint[:12]}  {size}  {written.path}"
         )
+    elif namespace.verb == "compare" and (namespace.grids or namespace.dry):
+        from d2c.compare.told import dry_text, grids_text
+        from d2c.compare.verb import CompareConfig
+
+        planned = from_namespace(CompareConfig, namespace)
+        first = next(iter(namespace.subject), None)
+        print(
+            grids_text(workspace, first, planned)
+            if namespace.grids
+            else dry_text(workspace, namespace.subject, planned)
+        )
     elif namespace.verb == "jobs":
         from d2c.jobs.commands import run
 
@@ -214,6 +229,10 @@ def _run(namespace: argparse.Namespace) -> None:
         if namespace.name and artifact.name != namespace.name:
             print(f"d2c: the same recipe is there already, as {artifact.kind}/{artifact.name}", file=sys.stderr)
         print(json.dumps(_summary(artifact)) if namespace.json else _line(artifact))
+        if artifact.kind == "comparisons" and not namespace.json:
+            from d2c.compare.told import table_text
+
+            print(f"\n{table_text(artifact)}")
 
 
 def _summary(artifact: Artifact) -> dict[str, Any]:
@@ -229,7 +248,17 @@ def _summary(artifact: Artifact) -> dict[str, Any]:
         "wall_seconds": record["wall_seconds"],
         "bytes": record["bytes"],
         "facts": record["facts"],
+        **_table(artifact),
     }
+
+
+def _table(artifact: Artifact) -> dict[str, Any]:
+    """The table of a comparison; other kinds have none."""
+    if artifact.kind != "comparisons":
+        return {}
+    from d2c.compare.told import rows_of
+
+    return {"summary": rows_of(artifact)}
 
 
 def _line(artifact: Artifact) -> str:

@@ -50,6 +50,7 @@ class Progress:
         self._stage, self._unit = "", "image"
         self._done, self._resumed, self._total = 0, 0, 0
         self._facts: dict[str, float | int | str] = {}
+        self.left: float | None = None  # s left, of a verb that knows it better than its rate does
 
     @property
     def elapsed(self) -> float:
@@ -114,7 +115,7 @@ class Progress:
             "total": self._total,
             "unit": self._unit,
             "rate": rate,
-            "seconds_left": left,
+            "seconds_left": left if self.left is None else self.left,
             "elapsed": self.elapsed,
             "heartbeat": time.time(),
             "pid": os.getpid(),

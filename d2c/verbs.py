@@ -23,6 +23,7 @@ class Verb:
     function: str
     config: str
     help: str
+    many: bool = False  # takes one or more of `takes`
 
     def run(self) -> Callable[..., Any]:
         """The library function."""
@@ -123,6 +124,17 @@ _TABLE = (
         "measure",
         "MeasureConfig",
         "Train our own small classifier and keep how each image fared: EL2N, GraNd, forgetting, TDDS",
+    ),
+    Verb(
+        "compare",
+        "SUBJECT",
+        ("scores", "runs"),
+        "comparisons",
+        "d2c.compare.verb",
+        "compare",
+        "CompareConfig",
+        "Run a grid of experiments on scores, or put runs side by side, in one table",
+        many=True,
     ),
 )
 

@@ -113,6 +113,16 @@ def _measures(facts: Facts, recipe: Facts) -> list[str]:
     ]
 
 
+def _comparison(facts: Facts, recipe: Facts) -> list[str]:
+    done, cells, failed = facts.get("done"), facts.get("cells"), facts.get("failed")
+    return [
+        str(facts.get("title", "")),
+        f"{done} of {cells} cells" if isinstance(cells, int) else "",
+        f"{failed} failed" if failed else "",
+        count(_size(facts.get("seeds")), "seed"),
+    ]
+
+
 def _size(classes: Any) -> Any:
     return len(classes) if isinstance(classes, list | tuple | dict) else classes
 
@@ -127,4 +137,5 @@ _SAYS: dict[str, Callable[[Facts, Facts], list[str]]] = {
     "reports": _report,
     "maps": _map,
     "measures": _measures,
+    "comparisons": _comparison,
 }
