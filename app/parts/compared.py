@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 import streamlit as st
-from d2c.compare.read import Comparison, comparisons
 
 from app import state
 from app.parts import words
 from d2c.artifacts import Artifact
 from d2c.compare.measures import Measure, known
+from d2c.compare.read import Comparison, comparisons
 from d2c.compare.tradeoff import with_cost
 from d2c.errors import D2CError
 
@@ -93,10 +93,27 @@ def choose() -> Comparison | None:
     asked = state.taken(KIND) or st.session_state.get(KEY, st.query_params.get(KEY))
     missed = asked if asked and asked not in names else None
     st.session_state[KEY] = asked if asked in names else names[-1]
-    st.selectbox("Comparison", names, index=None, key=KEY, bind="query-params")
+    left, right = st.columns([1, 1.6], vertical_alignment="bottom", gap="medium")
+    with left:
+        st.selectbox("Comparison", names, index=None, key=KEY, bind="query-params")
     name = st.session_state[KEY] or names[-1]
+    with right:
+        _asks(found[name])
     state.tell_missed(KIND, KEY, missed, name)
     return found[name]
+
+
+def _asks(comparison: Comparison) -> None:
+    """What a comparison is about, and how far it is."""
+    try:
+        grid, (done, failed, of) = comparison.grid(), comparison.counts()
+    except D2CError:
+        return  # the view says it
+    bits = [f"{done} of {of} cells done" if done < of else words.many(of, "cell")]
+    bits += [f"{failed} failed"] if failed else []
+    bits += [] if comparison.finished else ["not finished"]
+    asks = f" {words.plain(str(grid['asks']))}" if grid.get("asks") else ""
+    st.markdown(f"**{words.plain(str(grid.get('title') or comparison.name))}.**{asks} :gray[{' · '.join(bits)}]")
 
 
 def when_switch() -> str:
@@ -180,8 +197,10 @@ def text_of(measure: Measure, value: Any) -> str:
     if measure.form == "kwh":
         return f"{number:.3g} kWh"
     if measure.name in ("hit", "vendi") or abs(number) >= 100:
-        return words.number(round(number, 1))
-    return f"{number:.3f}" if abs(number) < 1 else f"{number:.2f}"
+        said = words.number(round(number, 1))
+    else:
+        said = f"{number:.3f}" if abs(number) < 1 else f"{number:.2f}"
+    return said.replace("-", "−")
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
-from d2c.compare.read import Comparison, find
-from d2c.compare.verb import CompareConfig
 
 from app import state
 from app.parts import jobs, words
 from d2c import jobs as queue
+from d2c.compare.read import Comparison, find
+from d2c.compare.verb import CompareConfig
 from d2c.config import arguments_of, configure, options_of
 from d2c.errors import D2CError
 from d2c.jobs import Job

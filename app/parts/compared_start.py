@@ -7,16 +7,16 @@ import itertools
 from collections.abc import Sequence
 
 import streamlit as st
-from d2c.compare.cells import Cell
-from d2c.compare.grids import GRIDS
-from d2c.compare.timing import Guess
-from d2c.compare.told import parallel_of
-from d2c.compare.verb import CompareConfig, Layout, layout_of
 
 from app import state
 from app.parts import forms, jobs, runs, words
 from app.parts.empty import empty, go_button
 from d2c.artifacts import Artifact, slugify
+from d2c.compare.cells import Cell
+from d2c.compare.grids import GRIDS
+from d2c.compare.timing import Guess
+from d2c.compare.told import parallel_of
+from d2c.compare.verb import CompareConfig, Layout, layout_of
 from d2c.config import arguments_of, options_of
 from d2c.errors import D2CError
 

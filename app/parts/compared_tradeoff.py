@@ -64,7 +64,7 @@ def tradeoff(view: View) -> None:
         alt=f"{quality.title} by {x.title}, {len(rows)} cells. On the Pareto front: {', '.join(labels) or 'none'}",
     )
     st.caption(
-        "Ringed and joined: the Pareto front of quality, copying and cost; nothing is better than such a cell in one "
+        "Ringed: the Pareto front of quality, copying and cost; nothing is better than such a cell in one of them "
         "without being worse in another. The copy machine is left out of it. Bars are 95 % intervals over seeds."
     )
     with st.expander("The same as a table", icon=":material/table_rows:"):
@@ -85,15 +85,12 @@ def _figure(rows: pd.DataFrame, best: np.ndarray, quality: Measure, x: Measure, 
     figure = charts.blank(460, _axis(x), _axis(quality))
     across, up = (rows[m.name].to_numpy(float) for m in (x, quality))
     sizes = _sizes(rows[size.name].to_numpy(float))
-    order = np.argsort(across[best])
-    if best.sum() > 1:
-        figure.add_scatter(
-            x=across[best][order], y=up[best][order], mode="lines", hoverinfo="skip", showlegend=False,
-            line={"color": charts.BACKGROUND, "width": 2, "dash": "dot"},
-        )  # fmt: skip
+    for measure, add in ((x, figure.add_vline), (quality, figure.add_hline)):
+        if measure.better == "near":
+            add(measure.target, line={"dash": "dot", "width": 1.5, "color": charts.BACKGROUND})
     figure.add_scatter(
         x=across[best], y=up[best], mode="markers", name="Pareto front", hoverinfo="skip",
-        marker={"symbol": "circle-open", "size": sizes[best] + 13, "color": charts.CLASSES[2], "line": {"width": 2.5}},
+        marker={"symbol": "circle-open", "size": sizes[best] + 11, "color": charts.MARKED[0], "line": {"width": 2}},
     )  # fmt: skip
     for at, (control, symbol) in enumerate(SYMBOLS.items()):
         here = (rows["control"].fillna("") == control).to_numpy()
@@ -112,8 +109,8 @@ def _figure(rows: pd.DataFrame, best: np.ndarray, quality: Measure, x: Measure, 
                 "opacity": 0.85,
                 "line": {"width": 0},
             },
-            text=[words.short(str(label), 34) for label in own["label"]],
-            textposition=_places(across, up, here),
+            text=_texts(own["label"], places := _places(across, up, here)),
+            textposition=places,
             textfont={"size": 12},
             error_x=_error(own, x),
             error_y=_error(own, quality),
@@ -159,6 +156,12 @@ def _places(across: np.ndarray, up: np.ndarray, here: np.ndarray) -> list[str]:
         close = (np.abs(across - a) < 0.2 * wide) & (up > u) & (up - u < 0.12 * tall)
         found.append("bottom center" if close.any() else "top center")
     return found
+
+
+def _texts(labels: Sequence[Any], places: Sequence[str]) -> list[str]:
+    """Labels with a line between them and the point, which may have a ring around it."""
+    short = [words.short(str(label), 34) for label in labels]
+    return [f"{t}<br> " if at.startswith("top") else f" <br>{t}" for t, at in zip(short, places, strict=True)]
 
 
 def _error(rows: pd.DataFrame, measure: Measure) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import streamlit as st
-from d2c.compare.read import Comparison
 
 from app.parts import (
     compared,
@@ -16,6 +15,7 @@ from app.parts import (
     compared_votes,
     words,
 )
+from d2c.compare.read import Comparison
 from d2c.errors import D2CError
 
 VIEWS = {

@@ -146,7 +146,7 @@ def test_a_sample_leads_to_its_training_images_and_back(page: Page, comparison: 
     assert "Copying suspected" in said(test)
     (pixels, features) = given(test, "d2c_pairs")["pairs"]
     assert (pixels[2], features[2]) == ("pixels: 0.050", "features: 1.500")
-    close = [t for i in range(3) for t in [tiles(test, i)] if len(t) == 8][0]
+    close = next(t for t in (tiles(test, i) for i in range(3)) if len(t) == 8)
     assert [float(str(t[2])) for t in close] == sorted(float(str(t[2])) for t in close)
 
     test = page("compare", compared_as="Nearest", trained="3")
