@@ -21,7 +21,7 @@ from d2c.errors import D2CError
 KIND, KEY = "comparisons", "comparison"
 WHEN = {"Equal steps": "end", "Best step of each": "best"}
 MARKS = {
-    "random": "Control: random, everything attached",
+    "random": "Control: random, all attached",
     "copies": "Control: copy machine",
     "full": "Control: the full data set",
 }
@@ -188,19 +188,20 @@ def text_of(measure: Measure, value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)) or pd.isna(value):
         return "–"
     number = float(value)
-    if measure.form == "share":
-        return words.percent(number)
-    if measure.form == "seconds":
-        return words.seconds(number)
-    if measure.form == "bytes":
-        return words.size(number)
-    if measure.form == "kwh":
-        return f"{number:.3g} kWh"
-    if measure.name in ("hit", "vendi") or abs(number) >= 100:
-        said = words.number(round(number, 1))
-    else:
-        said = f"{number:.3f}" if abs(number) < 1 else f"{number:.2f}"
+    said = {
+        "share": words.percent,
+        "seconds": words.seconds,
+        "bytes": words.size,
+        "kwh": lambda n: f"{n:.3g} kWh",
+    }.get(measure.form, _decimals)(number)
     return said.replace("-", "−")
+
+
+def _decimals(number: float) -> str:
+    """Three decimals below 1, two below 100, then one."""
+    if abs(number) >= 100:
+        return words.number(round(number, 1))
+    return f"{number:.3f}" if abs(number) < 1 else f"{number:.2f}"
 
 
 @st.cache_resource(show_spinner=False, max_entries=32)

@@ -23,6 +23,7 @@ KINDS = {
     "full": "Full data set",
 }
 AXES = ("Copying", "Cost")
+_HEIGHTS = (45, -45, 75, -75, 105, -105, 135, -135)  # px above a point, of labels that stand aside
 FIRST = {QUALITY: ("fd", "fid", "accuracy"), COPYING: ("nearest_ratio", "gap", "auth_pct"), COST: ("device_seconds",)}
 
 
@@ -100,7 +101,7 @@ def _figure(rows: pd.DataFrame, best: np.ndarray, quality: Measure, x: Measure, 
         figure.add_scatter(
             x=across[here],
             y=up[here],
-            mode="markers+text",
+            mode="markers",
             name=KINDS[control],
             marker={
                 "symbol": symbol,
@@ -109,9 +110,6 @@ def _figure(rows: pd.DataFrame, best: np.ndarray, quality: Measure, x: Measure, 
                 "opacity": 0.85,
                 "line": {"width": 0},
             },
-            text=_texts(own["label"], places := _places(across, up, here)),
-            textposition=places,
-            textfont={"size": 12},
             error_x=_error(own, x),
             error_y=_error(own, quality),
             customdata=[
@@ -121,10 +119,18 @@ def _figure(rows: pd.DataFrame, best: np.ndarray, quality: Measure, x: Measure, 
             hovertemplate=f"<b>%{{customdata[0]}}</b><br>{quality.title} %{{customdata[1]}}"
             f"<br>{x.title} %{{customdata[2]}}<br>{size.title} %{{customdata[3]}}"
             "<br>%{customdata[4]} seeds<extra></extra>",
-            cliponaxis=False,
         )
+    ranges = _range(across, 0.16), _range(up, 0.2)
+    places = np.stack([(v - low) / (high - low) for v, (low, high) in zip((across, up), ranges, strict=True)], 1)
+    names = [words.short(str(label), 34) for label in rows["label"]]
+    for name, at, (right, above) in zip(names, zip(across, up, strict=True), spread(places, names), strict=True):
+        figure.add_annotation(
+            x=at[0], y=at[1], text=name, ax=right, ay=-above, showarrow=True, arrowhead=0, arrowwidth=1,
+            arrowcolor=charts.BACKGROUND, standoff=8, font={"size": 12},
+        )  # fmt: skip
     figure.update_layout(showlegend=True, legend={"itemsizing": "constant"}, margin={"r": 24, "t": 16})
-    figure.update_xaxes(showgrid=True, range=_range(across))
+    figure.update_xaxes(showgrid=True, range=ranges[0])
+    figure.update_yaxes(range=ranges[1])
     return figure
 
 
@@ -133,11 +139,42 @@ def _axis(measure: Measure) -> str:
     return f"{measure.title} ({ {'low': 'lower is better', 'high': 'higher is better'}.get(measure.better, near) })"
 
 
-def _range(values: np.ndarray) -> list[float]:
-    """Room for labels on both sides."""
+def _range(values: np.ndarray, share: float) -> tuple[float, float]:
+    """Room on both sides for labels; intervals may reach beyond."""
     least, most = float(values.min()), float(values.max())
-    room = 0.16 * (most - least) or 0.1 * abs(most) or 1.0
-    return [least - room, most + room]
+    room = share * (most - least) or 0.1 * abs(most) or 1.0
+    return least - room, most + room
+
+
+def spread(places: np.ndarray, names: Sequence[str], wide: float = 900.0, tall: float = 400.0) -> list[tuple[int, int]]:
+    """How far right and above its point each label stands [px], so that labels meet neither points nor each other.
+
+    `places` [N, 2] in 0…1 of a chart of `wide` × `tall` px. The nearest free of some places is taken, point by point;
+    where none is free, the first.
+    """
+    points = places * (wide, tall)
+    tries = [
+        (0, 30),
+        (0, -30),
+        (70, 18),
+        (-70, 18),
+        (70, -18),
+        (-70, -18),
+        *((s * 105, h) for h in _HEIGHTS for s in (1, -1)),
+    ]
+    taken: list[np.ndarray] = [np.array([x - 14, y - 14, x + 14, y + 14]) for x, y in points]
+    found = []
+    for (x, y), name in zip(points, names, strict=True):
+        half = 3.3 * len(name) + 6
+        boxes = [np.array([x + r - half, y + a - 9, x + r + half, y + a + 9]) for r, a in tries]
+        free = next((i for i, box in enumerate(boxes) if not any(_meet(box, other) for other in taken)), 0)
+        taken.append(boxes[free])
+        found.append(tries[free])
+    return found
+
+
+def _meet(one: np.ndarray, other: np.ndarray) -> bool:
+    return bool((one[:2] < other[2:]).all() and (other[:2] < one[2:]).all())
 
 
 def _sizes(values: np.ndarray) -> np.ndarray:
@@ -146,22 +183,6 @@ def _sizes(values: np.ndarray) -> np.ndarray:
     if most <= 0:
         return np.full(len(values), 12.0)
     return np.where(np.isfinite(values), 10 + 16 * np.sqrt(np.abs(np.nan_to_num(values)) / most), 12.0)
-
-
-def _places(across: np.ndarray, up: np.ndarray, here: np.ndarray) -> list[str]:
-    """Labels above, or below for a point that has another closely above it."""
-    wide, tall = (max(float(np.ptp(v)), 1e-12) for v in (across, up))
-    found = []
-    for a, u in zip(across[here], up[here], strict=True):
-        close = (np.abs(across - a) < 0.2 * wide) & (up > u) & (up - u < 0.12 * tall)
-        found.append("bottom center" if close.any() else "top center")
-    return found
-
-
-def _texts(labels: Sequence[Any], places: Sequence[str]) -> list[str]:
-    """Labels with a line between them and the point, which may have a ring around it."""
-    short = [words.short(str(label), 34) for label in labels]
-    return [f"{t}<br> " if at.startswith("top") else f" <br>{t}" for t, at in zip(short, places, strict=True)]
 
 
 def _error(rows: pd.DataFrame, measure: Measure) -> dict[str, Any] | None:

@@ -10,8 +10,7 @@ export default function (component) {
   if (root.dataset.signature === signature) return
   root.dataset.signature = signature
 
-  const wide = data.models.length * (data.lines[0]?.pictures[0]?.length ?? 1) // pictures in a row
-  root.style.setProperty("--side", `${Math.max(34, Math.min(72, Math.floor(1080 / Math.max(wide, 1)) - 6))}px`)
+  root.style.setProperty("--wide", data.models.length * (data.lines[0]?.pictures[0]?.length ?? 1)) // pictures in a row
   const table = document.createElement("table")
   const head = table.createTHead().insertRow()
   head.append(cell("th", ""))
