@@ -48,6 +48,7 @@ from d2c.explore import aggregates, asking, lasso, neighbours, overlap, preview,
 from d2c.data import store, thumbnails
 from d2c.export import place, verb
 from d2c.select import recipes
+from d2c.compare import read, told
 print(sorted(set({HEAVY}) & set(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

@@ -182,11 +182,15 @@ def _random(found: Sequence[Mapping[str, Any]], meant: Mapping[str, str], settin
 
 
 def _copies(cells: Sequence[Cell]) -> list[Cell]:
-    """A copy machine for each budget: what D2C chose (else the first) is shown again instead of samples."""
+    """A copy machine for each budget: what D2C chose, with most attached, is shown again instead of samples."""
+
+    def weight(cell: Cell) -> tuple[bool, int]:
+        return cell.axes["strategy"] == "interval", sum(cell.axes[name] != "none" for name in ATTACH)
+
     found: dict[int, Cell] = {}
     for cell in cells:
         best = found.get(cell.axes["per_class"])
-        if best is None or (best.axes["strategy"] != "interval" and cell.axes["strategy"] == "interval"):
+        if best is None or weight(cell) > weight(best):
             found[cell.axes["per_class"]] = cell
     many = len(found) > 1
     return [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from d2c.artifacts import Artifact
@@ -14,8 +14,6 @@ from d2c.errors import D2CError
 METRICS: dict[str, str] = {
     "fd": "low",
     "kid": "low",
-    "fid": "low",
-    "sfid": "low",
     "is": "high",
     "accuracy": "high",
     "precision": "high",
@@ -33,14 +31,30 @@ METRICS: dict[str, str] = {
     "fd_held_out": "",
     "fd_copies": "",
 }
+#: What the numbers of further extractors begin with (fid_10k, fd_dinov2_vit_b_14): which end of theirs is better. A
+#: name holds the extractor and, of Inception's, how many images: 10K and 50K never share a column.
+FAMILIES: dict[str, str] = {"fid": "low", "sfid": "low", **{k: METRICS[k] for k in ("fd", "kid", "is", "precision")}}
+FAMILIES |= {k: METRICS[k] for k in ("recall", "density", "coverage", "vendi")}
 COST = ("device_seconds", "wall_seconds", "energy_kwh", "bytes")
 _OF_COPIES = ("fd", "kid", "accuracy")
+
+
+def better(name: str) -> str:
+    """Which end of a metric is better, low or high; "" where neither is."""
+    return METRICS[name] if name in METRICS else FAMILIES.get(name.partition("_")[0], "")
+
+
+def metrics_in(names: Iterable[str]) -> list[str]:
+    """The metrics among some names: those of `METRICS` in its order, then those of further extractors by name."""
+    there = set(names)
+    more = sorted(n for n in there if n not in METRICS and "_" in n and n.partition("_")[0] in FAMILIES)
+    return [*(n for n in METRICS if n in there), *(n for n in more if not n.endswith(("_low", "_high", "_rank")))]
 
 
 def facts_of(report: Artifact) -> dict[str, float]:
     """A report's `METRICS` as far as it has them, those that only its JSON holds included."""
     said = report.facts
-    found = {name: float(said[name]) for name in METRICS if _is_number(said.get(name))}
+    found = {name: float(said[name]) for name in metrics_in(said) if _is_number(said[name])}
     whole = _json(report)
     found |= {k: v for k, v in _listed(whole, "samples", "value").items() if k not in found}
     near = dict(dict(whole.get("nearest") or {}).get("pixels") or {})

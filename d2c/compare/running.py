@@ -22,7 +22,8 @@ from d2c.progress import Progress, read
 from d2c.provenance import versions
 
 LEDGER, STEPS = "steps.json", "steps"
-POLL, GRACE = 0.1, 300.0  # s between looks; s that a command gets to save before it is killed
+POLL, LOOK = 0.1, 2.0  # s between looks at the commands, and at how long they will take
+GRACE = 300.0  # s that a command gets to save before it is killed
 AGAIN = 10.0  # s before a command that met another maker of its artifact is tried again
 ATTEMPTS = 3  # of a command that a signal ended (out of memory, a lost machine): it goes on from its checkpoint
 _ELSEWHERE = "is being made by another process"
@@ -72,18 +73,24 @@ class Runner:
 
         Raises Cancelled, after each command was asked to save and has left, when the user stops us.
         """
+        looked = -LOOK
         try:
             while self._fill(changed):
-                progress.left = left()
+                if time.monotonic() - looked >= LOOK:
+                    progress.left, looked = left(), time.monotonic()
                 progress.advance(0, **self._facts())
                 time.sleep(POLL)
                 self._collect(progress, changed)
         finally:
             self._stop()
 
-    def running(self) -> dict[str, float]:
-        """Seconds that each step now running has taken."""
-        return {child.step.id: time.monotonic() - child.began for child in self._children}
+    def running(self) -> dict[str, tuple[float, float | None]]:
+        """Seconds that each step now running has taken, and that its command says are left."""
+        now, found = time.monotonic(), {}
+        for child in self._children:
+            left = (read(child.folder) or {}).get("seconds_left")
+            found[child.step.id] = now - child.began, None if left is None else float(left)
+        return found
 
     def open(self) -> list[Step]:
         """Steps that are neither done nor failed."""

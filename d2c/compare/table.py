@@ -11,7 +11,7 @@ import numpy as np
 
 from d2c.artifacts import Artifact
 from d2c.compare.cells import AXES, COPIES, Cell
-from d2c.compare.facts import COST, METRICS, copies_of, cost_of, facts_of, gap_at, intervals_of
+from d2c.compare.facts import COST, better, copies_of, cost_of, facts_of, gap_at, intervals_of, metrics_in
 from d2c.errors import D2CError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def row_of(
         row |= {"run": run.name, "samples": samples, "step": step, "images_seen": round(seen * step / whole)}
         if "gap" not in numbers and (gap := gap_at(run, step)) is not None:
             numbers["gap"] = gap
-    row |= {name: numbers.get(name) for name in METRICS}
+    row |= numbers
     source = condensed if copies else run
     row |= cost_of(source) if source is not None else dict.fromkeys(COST)
     return row, intervals_of(report, "copies" if copies else "samples")
@@ -63,7 +63,7 @@ def table_of(rows: Sequence[Row]) -> pd.DataFrame:
     import pandas as pd
 
     axes = [name for name in AXES if any(r.get(name) is not None for r in rows)]
-    metrics = [name for name in METRICS if any(r.get(name) is not None for r in rows)]
+    metrics = metrics_in(name for row in rows for name, value in row.items() if value is not None)
     frame = pd.DataFrame(list(rows), columns=[*IDENTITY, *axes, *NAMES, "step", "images_seen", *metrics, *COST])
     whole = {"seed", "step", "images_seen"}
     for name in axes:
@@ -97,7 +97,7 @@ def summary_of(
     """
     import pandas as pd
 
-    metrics = [name for name in METRICS if name in table]
+    metrics = metrics_in(map(str, table))
     rows: list[Row] = []
     for (cell, when), group in table.groupby(["cell", "when"], sort=False):
         first = group.iloc[0]
@@ -116,8 +116,8 @@ def summary_of(
     trained = frame["control"] != COPIES
     for name in metrics:
         ranks = pd.Series(math.nan, frame.index, dtype="float64")
-        if METRICS[name]:
-            lower = METRICS[name] == "low"
+        if better(name):
+            lower = better(name) == "low"
             ranks = frame.loc[trained].groupby("when")[name].rank(method="min", ascending=lower).reindex(frame.index)
         frame[f"{name}_rank"] = ranks.astype("Int64")
     ends = ("", "_low", "_high", "_rank")

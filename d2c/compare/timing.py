@@ -55,9 +55,8 @@ class Guess:
 
     def _judging(self, step: Step) -> float | None:
         count = float(_options(step, EvaluateConfig)["count"])  # type: ignore[arg-type]
-        drawn = [
-            float(a.record["wall_seconds"]) / max(int(a.recipe["count"]), 1) for a in self._newest("samples")[-LAST:]
-        ]
+        known = [a for a in self._newest("samples") if a.recipe.get("count")][-LAST:]
+        drawn = [float(a.record["wall_seconds"]) / int(a.recipe["count"]) for a in known]
         judged = self._usual("reports")
         return judged + count * float(np.mean(drawn)) if drawn and judged is not None else None
 
@@ -69,12 +68,15 @@ def left(runner: Runner, guess: Guess) -> float | None:
         if seconds >= float(runner.made[done].record["wall_seconds"]) / 2:  # it was made, not found
             took.setdefault(runner.plan.steps[done].verb, []).append(seconds)
     running, total = runner.running(), 0.0
+    for one, (spent, remains) in running.items():  # a busy machine shows in the first run already
+        if remains is not None:
+            took.setdefault(runner.plan.steps[one].verb, [spent + remains])
     for step in runner.open():
         known = took.get(step.verb)
         usual = float(np.mean(known)) if known else guess.seconds(step)
         if usual is None:
             return None
-        total += max(usual - running.get(step.id, 0.0), 0.0)
+        total += max(usual - running.get(step.id, (0.0, None))[0], 0.0)
     return total / max(runner.parallel, 1)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from d2c.artifacts import Artifact, Workspace
-from d2c.compare.facts import METRICS
+from d2c.compare.facts import better
 from d2c.compare.grids import GRIDS
 from d2c.compare.read import Comparison, read
 from d2c.compare.running import Runner
@@ -66,7 +66,7 @@ def _value(row: pd.Series, metric: str) -> str:
     value, low, high = (row[metric], row[f"{metric}_low"], row[f"{metric}_high"])
     if _missing(value):
         return "–"
-    digits = 3 if METRICS[metric] == "high" or abs(value) < 1 else 2
+    digits = 3 if better(metric) == "high" or abs(value) < 1 else 2
     between = "" if _missing(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
     return f"{value:.{digits}f}{between}"
 

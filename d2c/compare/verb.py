@@ -16,6 +16,7 @@ from d2c.compare.sides import cells_of_runs
 from d2c.compare.steps import How, Plan, plan_grid, plan_runs
 from d2c.config import configure, option
 from d2c.errors import UsageError
+from d2c.evaluate.verb import EvaluateConfig
 
 Subject = Artifact | Path | str
 _LISTED = ("strategy", "per_class", "interval", "segment", "text", "vision", "model", "condition")
@@ -45,6 +46,9 @@ class CompareConfig:
     count: int = option(0, "Images judged of each run (0: the preset's)", unit="images", minimum=0)
     guidance: float = option(1.5, "Classifier-free guidance scale (1: none)", minimum=0.0, maximum=20.0)
     sampling_steps: int = option(25, "Steps of the solver that draws the judged images", minimum=1, maximum=1000)
+    extractors: str = option(
+        "", "Further networks whose features judge, as d2c evaluate takes them (none: its own choice)", advanced=True
+    )
     parallel: int = option(0, "Commands at once (0: one for each GPU, else one)", minimum=0, identity=False)
     device: str = option("auto", "Where to run: auto, cpu, cuda, cuda:1 …", identity=False)
 
@@ -164,7 +168,7 @@ def _grid_layout(scores: Artifact, config: CompareConfig, seeds: list[int]) -> L
         train |= {"snapshots": config.snapshots} if config.snapshots else {}
     elif config.snapshots:
         notes.append("this d2c keeps no snapshots of a run: all are judged at the end alone")
-    judge = _judging(config, config.count or setting.count)
+    judge = _judging(config, setting.count)
     how = How(train, judge, config.device, bool(config.snapshots) and snapshots.possible())
     plan = plan_grid(cells, seeds, data, setting, how)
     recipe = {"cells": [_plain(cell) for cell in cells], "training": train, "judging": judge, "setting": setting.name}
@@ -180,7 +184,7 @@ def _runs_layout(runs: list[Artifact], config: CompareConfig, seeds: list[int]) 
     if len(seeds) > 1:
         raise UsageError("runs are judged on samples of one seed: give one with --seeds")
     cells, of = cells_of_runs(runs)
-    judge = {**_judging(config, config.count or 500), "seed": seeds[0]}
+    judge = {**_judging(config, EvaluateConfig.count), "seed": seeds[0]}
     plan = plan_runs(cells, of, How({}, judge, config.device, bool(config.snapshots) and snapshots.possible()))
     grid = Grid("runs", "Runs side by side", "Which of these runs is better?", "runs of one data set", ())
     notes = [] if any(c.control == "random" for c in cells) else ["no run on random images with everything attached"]
@@ -189,7 +193,14 @@ def _runs_layout(runs: list[Artifact], config: CompareConfig, seeds: list[int]) 
 
 
 def _judging(config: CompareConfig, count: int) -> dict[str, Any]:
-    return {"count": count, "guidance": config.guidance, "steps": config.sampling_steps}
+    judge: dict[str, Any] = {
+        "count": config.count or count,
+        "guidance": config.guidance,
+        "steps": config.sampling_steps,
+    }
+    if config.extractors:  # UsageError from `configure` where this d2c judges by its classifier alone
+        judge["extractors"] = config.extractors
+    return judge
 
 
 def _plain(cell: Cell) -> dict[str, Any]:

@@ -65,11 +65,11 @@ class Writer:
         why = next((runner.failed[s.id] for s in steps if s.id in runner.failed), "")
         artifacts = {kind: runner.made[ways[kind]].name for kind in KINDS if kind in ways and ways[kind] in runner.made}
         report = runner.made.get(ways["reports"])
-        if report is not None:
+        if report is not None and cell.control != COPIES:  # a copy machine has neither
             for parent in report.record["parents"]:
                 if parent["kind"] in ("samples", "runs"):
                     artifacts.setdefault(parent["kind"], parent["name"])
-        done = all(s.id in runner.made for s in steps)
+        done = report is not None and not any(s in runner.open() for s in steps)  # its best step may have failed
         return {
             "cell": cell.id,
             "label": cell.label,
@@ -92,7 +92,7 @@ class Writer:
             condensed = name
         whens = {END: ways["reports"], **({BEST: ways["best"]} if "best" in ways else {})}
         for when, step in whens.items():
-            if (cell.id, seed, when) not in self._rows:
+            if step in made and (cell.id, seed, when) not in self._rows:
                 row, own = row_of(cell, seed, when, made[step], run, condensed)
                 self._rows[cell.id, seed, when], self._own[cell.id, seed, when] = row, own
         if cell.control != COPIES and (cell.id, seed) not in self._curves:
