@@ -9,7 +9,12 @@ export default function (component) {
   const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".ballot")
   if (!root || !data) return
-  if (!root.firstElementChild) root.append(...build())
+  if (!root.firstElementChild) {
+    root.append(...build())
+    // Keys are for answering from now on, and no longer for the switch that led here.
+    const at = root.ownerDocument.activeElement
+    if (!at?.matches("input:not([type=radio]), textarea")) root.focus({ preventScroll: true })
+  }
   const said = root.querySelector("p")
   if (said.textContent !== data.question) said.textContent = data.question
   if (root.dataset.of !== data.of) {

@@ -10,7 +10,7 @@ import streamlit as st
 HERE = Path(__file__).parent
 _BALLOT = st.components.v2.component(
     "d2c_ballot",
-    html="<section class='ballot'></section>",
+    html="<section class='ballot' tabindex='-1' aria-label='Which is better?'></section>",
     css=(HERE / "ballot.css").read_text(),
     js=(HERE / "ballot.js").read_text(),
 )

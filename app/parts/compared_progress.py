@@ -11,10 +11,12 @@ import streamlit as st
 from app import state
 from app.parts import jobs, words
 from d2c import jobs as queue
+from d2c import progress
 from d2c.compare.read import Comparison, find
 from d2c.compare.verb import CompareConfig
 from d2c.config import arguments_of, configure, options_of
 from d2c.errors import D2CError
+from d2c.explore.lineage import alive
 from d2c.jobs import Job
 
 _SIGNS = {"done": ("check_circle", "done"), "failed": ("error", "failed"), "missing": ("schedule", "not made yet")}
@@ -25,9 +27,11 @@ def panel() -> None:
     jobs.panel(key="compare", verbs=("compare",), unfinished=True, limit=3, also=_cells)
 
 
-def goes_on(name: str) -> bool:
-    """Whether a job makes the comparison of this name now."""
-    return any(job.verb == "compare" and job.name == name for job in jobs.live_jobs())
+def goes_on(comparison: Comparison) -> bool:
+    """Whether somebody makes it now: a job, or a command in a terminal here or elsewhere."""
+    if any(job.verb == "compare" and job.name == comparison.name for job in jobs.live_jobs()):
+        return True
+    return not comparison.finished and alive(progress.read(comparison.folder) or {})
 
 
 def _cells(found: Sequence[Job]) -> None:
@@ -71,7 +75,7 @@ def again_button(comparison: Comparison) -> None:
     done, failed, of = comparison.counts()
     if comparison.finished and not failed:
         return
-    if goes_on(comparison.name):
+    if goes_on(comparison):
         return
     argv = command_again(comparison)
     if argv is None:

@@ -21,7 +21,7 @@ from d2c.config import arguments_of, options_of
 from d2c.errors import D2CError
 
 SOURCES = ("A grid", "Runs that are there")
-FIRST = ("seeds", "scale", "steps", "count", "full")  # what most people change; the rest is one switch away
+FIRST = ("seeds", "scale", "steps", "count")  # what most people change; the rest is one switch away
 OWN = ("strategy", "per_class", "interval", "segment", "text", "vision", "model", "condition")
 SHOWN = 14  # cells named before the start
 
@@ -90,7 +90,9 @@ def _grid_subject() -> list[Artifact]:
             st.caption("There are no scores yet. Score a data set first, or compare runs that are there.")
             return []
     with right:
-        grid = st.selectbox("Grid", list(GRIDS), key="compare_grid", persist_state="session")
+        grid = st.selectbox(
+            "Grid", list(GRIDS), format_func=lambda n: GRIDS[n].title, key="compare_grid", persist_state="session"
+        )
     chosen = GRIDS.get(grid or "", next(iter(GRIDS.values())))
     st.markdown(f"**{words.plain(chosen.title)}.** {words.plain(chosen.asks)}")
     st.caption(f"For {words.plain(chosen.meant)}.")
@@ -113,7 +115,7 @@ def _config(*, grid: bool) -> CompareConfig | None:
     named = {"grid": str(st.session_state.get("compare_grid") or next(iter(GRIDS)))} if grid else {}
     names = [o.name for o in options_of(CompareConfig)]
     first = [n for n in FIRST if grid or n in ("seeds", "count")]
-    config = forms.config_form(CompareConfig, key="compare", columns=5, hide=[n for n in names if n not in first])
+    config = forms.config_form(CompareConfig, key="compare", columns=4, hide=[n for n in names if n not in first])
     if config is None:
         return None
     more = [n for n in names if n not in ("grid", *FIRST) and (grid or n not in (*OWN, "batch"))]

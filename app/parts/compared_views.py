@@ -49,4 +49,4 @@ def views(comparison: Comparison) -> None:
         except D2CError as wrong:
             st.error(words.plain(str(wrong)), icon=":material/error:")
 
-    st.fragment(draw, run_every=EVERY if compared_progress.goes_on(comparison.name) else None)()
+    st.fragment(draw, run_every=EVERY if compared_progress.goes_on(comparison) else None)()

@@ -34,7 +34,7 @@ def test_without_scores_it_leads_to_scoring(page: Page, here: Workspace) -> None
 
 def test_the_form_says_what_it_takes_and_queues_it(page: Page, scores: Artifact) -> None:
     test = page("compare")
-    test.selectbox(key="compare_grid").set_value("first-select")
+    test.selectbox(key="compare_grid").set_value("First doubt: does Select matter once Attach is on?")
     test.text_input(key="compare_seeds").set_value("0,1").run()
     shown = {m.label: m.value for m in test.metric}
     assert (shown["Cells"], shown["Runs"]) == ("6", "10")  # five strategies and the copy machine; two seeds of five
