@@ -8,8 +8,9 @@ from app.parts import compared, compared_progress, compared_start, compared_view
 from app.parts.header import page_header
 
 page_header("compare")
-compared_start.start_box(first=not compared.any_there())
-compared_progress.panel()
+there = compared.names()
+compared_start.start_box(first=not there and not compared_progress.going())
+compared_progress.panel(there)
 comparison = compared.choose()
 if comparison is None:
     st.stop()

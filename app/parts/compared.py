@@ -79,9 +79,9 @@ class View:
         return {cell.id: cell.label for cell in self.cells}
 
 
-def any_there() -> bool:
-    """Whether there is a comparison to look at, finished or not."""
-    return bool(comparisons(state.workspace()))
+def names() -> set[str]:
+    """What comparisons there are to look at, finished or not."""
+    return {each.name for each in comparisons(state.workspace())}
 
 
 def choose() -> Comparison | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import streamlit as st
@@ -22,9 +22,17 @@ from d2c.jobs import Job
 _SIGNS = {"done": ("check_circle", "done"), "failed": ("error", "failed"), "missing": ("schedule", "not made yet")}
 
 
-def panel() -> None:
-    """The jobs that compare, with the cells of those that are not finished, live."""
-    jobs.panel(key="compare", verbs=("compare",), unfinished=True, limit=3, also=_cells)
+def panel(known: Collection[str]) -> None:
+    """The jobs that compare, with the cells of those that are not finished, live.
+
+    `known` are the comparisons that the page was drawn with: it is drawn anew when another appears.
+    """
+    jobs.panel(key="compare", verbs=("compare",), unfinished=True, limit=3, also=lambda found: _cells(found, known))
+
+
+def going() -> bool:
+    """Whether a job that compares waits or runs."""
+    return any(job.verb == "compare" for job in jobs.live_jobs())
 
 
 def goes_on(comparison: Comparison) -> bool:
@@ -34,11 +42,14 @@ def goes_on(comparison: Comparison) -> bool:
     return not comparison.finished and alive(progress.read(comparison.folder) or {})
 
 
-def _cells(found: Sequence[Job]) -> None:
+def _cells(found: Sequence[Job], known: Collection[str]) -> None:
     for job in found:
         comparison = find(state.workspace(), job.name) if job.name and job.state in queue.LIVE else None
-        if comparison is not None and not comparison.finished:
-            progress_of(comparison)
+        if comparison is None or comparison.finished:
+            continue
+        if comparison.name not in known:
+            st.rerun()
+        progress_of(comparison)
 
 
 def progress_of(comparison: Comparison) -> None:

@@ -23,26 +23,29 @@ from d2c.errors import D2CError
 SOURCES = ("A grid", "Runs that are there")
 FIRST = ("seeds", "scale", "steps", "count")  # what most people change; the rest is one switch away
 OWN = ("strategy", "per_class", "interval", "segment", "text", "vision", "model", "condition")
+_WHY = (
+    "One number of one run says little. A grid trains the same model on sets that differ in one thing at a time and "
+    "puts all of them into one table, beside what random images and a copy machine get."
+)
 SHOWN = 14  # cells named before the start
 
 
 def start_box(*, first: bool) -> None:
-    """The form, folded away once there is a comparison to look at."""
-    if first:
-        with empty(
-            "Nothing compared yet",
-            "One number of one run says little. A grid trains the same model on sets that differ in one thing at a "
-            "time and puts all of them into one table, beside what random images and a copy machine get.",
-            icon="leaderboard",
-            key="no_comparison",
-        ):
-            if not state.workspace().list("scores"):
-                go_button("Score a data set first", "difficulty", key="no_comparison_go")
-        _form()
+    """The form; folded away once there is a comparison to look at."""
+    if not first:
+        with st.expander("New comparison", icon=":material/add:", key="new_comparison", on_change="rerun") as box:
+            if box.open:
+                _form()
         return
-    with st.expander("New comparison", icon=":material/add:", key="new_comparison", on_change="rerun") as box:
-        if box.open:
-            _form()
+    title, text = "Nothing compared yet", _WHY
+    if not state.workspace().list("scores") and not runs.generators():
+        with empty(title, text, icon="leaderboard", key="no_comparison"):
+            go_button("Score a data set first", "difficulty", key="no_comparison_go")
+        return
+    with st.container(border=True, key="first_comparison"):
+        st.subheader(f":gray[:material/leaderboard:] {title}", anchor=False)
+        st.caption(text)
+        _form()
 
 
 def _form() -> None:
@@ -62,8 +65,8 @@ def _form() -> None:
     if layout is None:
         return
     _says(layout, config)
-    of = slugify(subjects[0].parent("datasets").name)[:24] if source == SOURCES[0] else "runs"
-    name = free_name(slugify(f"{of}-{layout.grid.name}"))
+    of = subjects[0].parent("datasets")
+    name = free_name(slugify(f"{of.name.removesuffix(f'-{of.fingerprint[:6]}')[:30]}-{layout.grid.name}"))
     argv = command(subjects, config, name)
     jobs.start_button("Start comparing", argv, f"Compare {name}", key="compare_go", kind="comparisons", name=name)
     forms.command_preview(argv)
