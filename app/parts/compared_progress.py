@@ -49,7 +49,8 @@ def _cells(found: Sequence[Job], known: Collection[str]) -> None:
             continue
         if comparison.name not in known:
             st.rerun()
-        progress_of(comparison)
+        with st.expander("Every cell and seed", icon=":material/grid_view:", key=f"cells_{comparison.name}"):
+            progress_of(comparison)
 
 
 def progress_of(comparison: Comparison) -> None:

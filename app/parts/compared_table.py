@@ -34,8 +34,11 @@ FIRST = (
 
 def table(view: View) -> None:
     """The cells with their means, intervals and ranks, and below it what the picked one is made of."""
-    if view.summary.empty:
-        st.caption(":material/hourglass_empty: The table fills as cells are judged.")
+    if view.summary.empty and view.when == "best":
+        st.caption(
+            ":material/hourglass_empty: No cell was judged at its best step. A grid does so where runs keep snapshots "
+            "(*Snapshots*, under *More*)."
+        )
         return
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         shown = _columns_box(view)
@@ -45,7 +48,7 @@ def table(view: View) -> None:
     ordered = _ordered(view.summary, sort, down)
     board(
         [Column(m.name, m.title, f"near {m.target:g}" if m.better == "near" else m.better, m.help) for m in shown],
-        [_row(view, row, shown) for row in ordered.to_dict("records")],
+        [*(_row(view, row, shown) for row in ordered.to_dict("records")), *_waiting(view, len(shown))],
         key="board",
         label=f"{view.title}: means over seeds",
         sort=(sort, down) if sort else None,
@@ -54,6 +57,9 @@ def table(view: View) -> None:
         on_pick=_pick,
     )
     seeds = sorted({int(n) for n in view.summary["n"]})
+    if not seeds:
+        st.caption(":material/hourglass_empty: The table fills as cells are judged.")
+        return
     over = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     st.caption(
         f"Mean over {over} {'seed' if seeds == [1] else 'seeds'}, below it the 95 % interval (of costs the least and "
@@ -106,10 +112,25 @@ def _pick(cell: str) -> None:
 
 
 def _row(view: View, row: Mapping[Any, Any], shown: list[Measure]) -> Row:
-    n = int(row["n"])
+    n, cell = int(row["n"]), view.cell(str(row["cell"]))
+    of = len(cell.seeds) if cell is not None else n
     values = tuple(_value(view.summary, row, measure) for measure in shown)
     label, control = str(row["label"]), str(row["control"] or "")
-    return Row(str(row["cell"]), label, compared.MARKS.get(control, control), words.many(n, "seed"), values)
+    seeds = words.many(n, "seed") if n >= of else f"{n} of {words.many(of, 'seed')}"
+    return Row(str(row["cell"]), label, compared.MARKS.get(control, control), seeds, values)
+
+
+def _waiting(view: View, columns: int) -> list[Row]:
+    """Rows of the cells that have no number yet, and why."""
+    there = set(view.summary["cell"])
+    rows = []
+    for cell in view.cells:
+        if cell.id not in there:
+            why = next((str(s["why"]) for s in cell.seeds if s.get("why")), "")
+            note = f"failed: {why[:80]}" if why else "trained, not judged yet" if cell.made("runs") else "not made yet"
+            mark = compared.MARKS.get(cell.control, cell.control)
+            rows.append(Row(cell.id, cell.label, mark, note, (Value("–"),) * columns))
+    return rows
 
 
 def _value(summary: pd.DataFrame, row: Mapping[Any, Any], measure: Measure) -> Value:

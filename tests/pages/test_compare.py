@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_the_address_holds_order_columns_and_cell(page: Page, comparison: Artifa
 
 def test_a_step_that_nothing_was_judged_at_is_empty(page: Page, comparison: Artifact) -> None:
     test = page("compare", when="Best step of each")
-    assert "fills as cells are judged" in captions(test)
+    assert "No cell was judged at its best step" in captions(test)
 
 
 def test_curves_lie_over_each_other_with_the_gap(page: Page, comparison: Artifact) -> None:
@@ -159,3 +160,24 @@ def test_the_trade_off_marks_what_nothing_beats(page: Page, comparison: Artifact
     # plain is better and cheaper, random is farther from copying: neither beats the other
     assert "On the Pareto front: interval, nothing, random, all" in chart.proto.alt
     assert "| interval, nothing | 11.00 | 0.500 | 1 min 0 s | yes |" in said(test)
+
+
+def test_cells_fill_in_while_it_goes_on(page: Page, comparison: Artifact) -> None:
+    partial = comparison.workspace.partial("comparisons", "going")
+    shutil.copytree(comparison.path, partial)
+    (partial / "artifact.json").rename(partial / "recipe.json")
+    grid = comparison.json("grid.json")
+    for cell in grid["cells"]:
+        if cell["cell"] == "random":
+            cell |= {"state": "failed", "why": "the disk is full"} if cell["seed"] else {"state": "missing"}
+    (partial / "grid.json").write_text(json.dumps(grid))
+    for name in ("table", "summary"):
+        table = comparison.table(f"{name}.parquet")
+        table[table["cell"] == "plain"].to_parquet(partial / f"{name}.parquet")
+    test = page("compare")
+    assert test.selectbox(key="comparison").value == "going"
+    assert "3 of 5 cells done" in said(test)
+    rows = {r["id"]: r for r in given(test, "d2c_board")["rows"]}
+    assert rows["plain"]["note"] == "2 seeds"
+    assert rows["random"]["note"] == "failed: the disk is full"
+    assert rows["random"]["values"][0]["text"] == "–"
