@@ -138,8 +138,7 @@ class Runner:
 
     def _words(self, step: Step) -> list[str] | None:
         subject = self.made[step.subject] if step.subject in self.plan.steps else None
-        name = subject.name if subject is not None else step.subject.partition("/")[2]
-        words = [step.verb, name, *step.flags]
+        words = [step.verb, subject.name if subject is not None else typed(step.subject), *step.flags]
         if step.best:
             from d2c.compare.snapshots import best_of
 
@@ -253,6 +252,11 @@ class Runner:
                 child.process.kill()
                 child.process.wait()
         self._children.clear()
+
+
+def typed(subject: str) -> str:
+    """How a user would name an artifact that is there: a data set with its kind, for other kinds may share its name."""
+    return subject if subject.startswith("datasets/") else subject.partition("/")[2]
 
 
 def write_whole(path: Path, text: str) -> None:

@@ -59,7 +59,10 @@ def _block(of: pd.DataFrame) -> list[str]:
         )
         for row in rows
     ]
-    return [*text, "* a control; rank by fd, among those that train a model"]
+    return [
+        *text,
+        "* a control; rank by fd, the distance on our own classifier's features, among those that train a model",
+    ]
 
 
 def _value(row: pd.Series, metric: str) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from d2c.compare.cells import AXES, COPIES, Cell
-from d2c.compare.running import Runner, write_whole
+from d2c.compare.running import Runner, typed, write_whole
 from d2c.compare.steps import Step
 from d2c.compare.table import BEST, CURVE, END, Row, curves_of, row_of, summary_of, table_of
 
@@ -111,7 +111,7 @@ class Writer:
 def command_of(step: Step, runner: Runner) -> str:
     """A command whose subject is not made yet: `d2c attach [select 3f2a…] --text=hash`."""
     steps = runner.plan.steps
-    subject = step.subject.partition("/")[2]
+    subject = typed(step.subject)
     if step.subject in steps:
         made = runner.made.get(step.subject)
         subject = made.name if made is not None else f"[{steps[step.subject].makes} of {step.subject}]"
