@@ -72,7 +72,7 @@ PLACES = {
             "Compare",
             "leaderboard",
             "Many runs in one table, side by side, and against each other blind.",
-            ("method#Judge",),
+            ("comparing",),
         ),
         Place("jobs", "Jobs", "checklist", "Everything that is computed in the background.", ("jobs",)),
     )
