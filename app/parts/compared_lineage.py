@@ -141,7 +141,9 @@ def _traced(report: Artifact, space: str) -> Traced:
         sources_of(run)[1],
         holder_of(run),
         state.table(report, "nearest.parquet"),
-        dict(zip(drawn["index"].tolist(), drawn["file"].tolist(), strict=True)),
+        state.derived(
+            samples, "files", lambda: dict(zip(drawn["index"].tolist(), drawn["file"].tolist(), strict=True))
+        ),
         state.json(report, "report.json"),
         state.classes(run),
         space,
@@ -254,7 +256,11 @@ def _of_training(traced: Traced, sample_id: int) -> None:
 def _summary(traced: Traced) -> None:
     """How many of all samples lie suspiciously near."""
     column = lineage.SPACES[traced.space][1]
-    levels = [lineage.risk(traced.said, traced.space, float(d)).level for d in traced.nearest[column]]
+
+    def make() -> list[str]:
+        return [lineage.risk(traced.said, traced.space, float(d)).level for d in traced.nearest[column]]
+
+    levels: list[str] = state.derived(traced.report, f"levels of risk in {traced.space}", make)
     if "unknown" in levels:
         return
     for level, what in (("copy", "copying suspected"), ("near", "near"), ("usual", "about as far as real images")):

@@ -37,9 +37,16 @@ def going() -> bool:
 
 def goes_on(comparison: Comparison) -> bool:
     """Whether somebody makes it now: a job, or a command in a terminal here or elsewhere."""
-    if any(job.verb == "compare" and job.name == comparison.name for job in jobs.live_jobs()):
-        return True
+    job = _newest(comparison)
+    if job is not None and not comparison.finished:
+        return job.live
     return not comparison.finished and alive(progress.read(comparison.folder) or {})
+
+
+def _newest(comparison: Comparison) -> Job | None:
+    """The last job that made, or makes, this comparison."""
+    found = (job for job in queue.jobs(state.workspace()) if job.verb == "compare" and job.name == comparison.name)
+    return next(found, None)
 
 
 def _cells(found: Sequence[Job], known: Collection[str]) -> None:
@@ -87,7 +94,9 @@ def again_button(comparison: Comparison) -> None:
     done, failed, of = comparison.counts()
     if comparison.finished and not failed:
         return
-    if goes_on(comparison):
+    job = _newest(comparison)
+    carded = job is not None and job.state in ("failed", "cancelled") and jobs.just_broken_off(job)
+    if goes_on(comparison) or carded:  # its card has the button
         return
     argv = command_again(comparison)
     if argv is None:

@@ -21,6 +21,7 @@ from d2c.compare.votes import Outcome, Trial, Vote
 from d2c.errors import D2CError
 
 HIDDEN = "Hidden pairs"
+MOST = 1000  # trials of a seed, as many of each class as of any other: nobody answers more
 _WRONG = "_vote_wrong"  # why the last answer was not kept, to be said when the page is drawn
 
 
@@ -176,6 +177,7 @@ def _race(view: View, found: Mapping[str, Mapping[int, Artifact]], pair: tuple[s
         classes = state.classes(one.parent("runs"))
         a, b = (state.table(s, "samples.parquet") for s in (one, other))
         both = a.merge(b, on=["index", "label"], suffixes=("", "_other"))
+        both = both.groupby("label", sort=False).head(max(MOST // max(len(classes), 1), 1))
         for index, label, file, file_other in zip(
             both["index"], both["label"], both["file"], both["file_other"], strict=True
         ):
