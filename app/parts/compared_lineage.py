@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
-
-import pandas as pd
 import streamlit as st
 
 from app import state
 from app.parts import compared, words
 from app.parts.compared import View
+from app.parts.compared_traced import LEVELS, SAID, Traced, traced_of
 from app.parts.film import film
 from app.parts.gallery import Tile, gallery
 from app.parts.nearest import Pair, nearest_pairs
-from app.places import image, picture, thumb
+from app.places import image, thumb
 from d2c.artifacts import Artifact
 from d2c.compare import lineage
-from d2c.diffusion.pictures import NPZ
 from d2c.errors import D2CError
-from d2c.evaluate.verb import sources_of
-from d2c.select.made import holder_of
 
 MOST, NEAREST = 120, 8  # pictures in a gallery; training images beside a generated one
 SPACES = {"By pixels": "pixels", "By features": "features"}
-LEVELS = {
-    "copy": (":red[:material/warning:] **Copying suspected**: nearer than 99 % of real held-out images lie.", "copy?"),
-    "near": (":orange[:material/warning:] **Near**: less than half as far as real held-out images lie.", "near"),
-    "usual": (":green[:material/check_circle:] **No copy**: about as far as real held-out images lie.", ""),
-    "unknown": (":material/help: No held-out images to compare the distance with.", ""),
+_COUNTED = {
+    "copied": "are copies",
+    "copy": "are suspected of copying",
+    "near": "are near",
+    "usual": "lie about as far as real images",
 }
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Traced:
-    """A report whose samples are traced, with all that is needed to draw them."""
-
-    report: Artifact
-    samples: Artifact
-    trained_on: Artifact
-    holder: Artifact  # of the training images' pictures
-    nearest: pd.DataFrame
-    files: dict[int, str]
-    said: dict[str, Any]
-    classes: Sequence[str]
-    space: str
-
-    def sample(self, index: int) -> str:
-        """The address of a generated image."""
-        return picture(self.samples, self.files[index])
 
 
 def nearest(view: View) -> None:
@@ -106,7 +80,7 @@ def _choose(view: View) -> tuple[Traced | None, int | None]:
             width="content",
         )
         try:
-            traced = _traced(own[seed], SPACES.get(space or "", "pixels"))
+            traced = traced_of(own[seed], SPACES.get(space or "", "pixels"))
         except D2CError as wrong:
             st.warning(words.plain(str(wrong)), icon=":material/warning:")
             return None, None
@@ -130,26 +104,6 @@ def _reports(view: View, cell: str) -> dict[int, Artifact]:
     return dict(sorted(found.items()))
 
 
-def _traced(report: Artifact, space: str) -> Traced:
-    run, samples = report.parent("runs"), report.parent("samples")
-    drawn = state.table(samples, "samples.parquet")
-    if NPZ in set(drawn["file"]):
-        raise D2CError(f"samples/{samples.name} are in one npz: draw PNGs to see them one by one")
-    return Traced(
-        report,
-        samples,
-        sources_of(run)[1],
-        holder_of(run),
-        state.table(report, "nearest.parquet"),
-        state.derived(
-            samples, "files", lambda: dict(zip(drawn["index"].tolist(), drawn["file"].tolist(), strict=True))
-        ),
-        state.json(report, "report.json"),
-        state.classes(run),
-        space,
-    )
-
-
 def _generated(traced: Traced, label: int | None) -> None:
     """What was generated, the nearest to a training image first."""
     column = lineage.SPACES[traced.space][1]
@@ -160,9 +114,9 @@ def _generated(traced: Traced, label: int | None) -> None:
     tiles = []
     for row in rows.to_dict("records"):
         index, distance = int(row["index"]), float(row[column])
-        level = lineage.risk(traced.said, traced.space, distance).level
+        level = traced.risk(row).level
         name = f"Sample {index}, {traced.classes[int(row['label'])]}"
-        title = f"{name}, distance {_three(distance)}{', copying suspected' if level == 'copy' else ''}"
+        title = f"{name}, distance {_three(distance)}{SAID.get(level, '')}"
         tiles.append(Tile(index, traced.sample(index), _three(distance), title, note=LEVELS[level][1]))
     gallery(
         tiles, key="traced_samples", label="Generated images, nearest to training images first", size=58,
@@ -195,11 +149,11 @@ def _training(traced: Traced, label: int | None) -> None:
 def _of_sample(traced: Traced, index: int) -> None:
     """A generated image, its risk, and the training images nearest to it."""
     found = lineage.nearest_of(traced.report, index)
-    label = int(traced.nearest.loc[traced.nearest["index"] == index, "label"].iloc[0])
-    st.markdown(f"**Sample {index}**, {words.plain(str(traced.classes[label]))}")
+    row = traced.nearest[traced.nearest["index"] == index].to_dict("records")[0]
+    st.markdown(f"**Sample {index}**, {words.plain(str(traced.classes[int(row['label'])]))}")
     film([("", traced.sample(index))], key="traced_picture", label=f"Sample {index}", width=200)
     if traced.space in found:
-        risk = lineage.risk(traced.said, traced.space, found[traced.space][1])
+        risk = traced.risk(row)
         ratio = f" {risk.ratio:.2f} times their median." if risk.ratio is not None else ""
         st.markdown(LEVELS[risk.level][0] + ratio)
     nearest_pairs(
@@ -237,9 +191,10 @@ def _of_training(traced: Traced, sample_id: int) -> None:
         f"It is the nearest training image of {words.many(len(rows), 'generated image')}, "
         f"{words.percent(len(rows) / len(traced.nearest))} of all."
     )
-    close = sum(lineage.risk(traced.said, traced.space, float(d)).level == "copy" for d in rows["distance"])
+    own = traced.nearest[traced.nearest["index"].isin(rows["index"])].to_dict("records")
+    close = sum(traced.risk(row).level in SAID for row in own)
     if close:
-        are = "of them is" if close == 1 else "of them are"
+        are = "of them is a copy or" if close == 1 else "of them are copies or"
         st.markdown(f":red[:material/warning:] **{close:,} {are}** nearer than 99 % of real held-out images.")
     tiles = [
         Tile(
@@ -255,17 +210,22 @@ def _of_training(traced: Traced, sample_id: int) -> None:
 
 def _summary(traced: Traced) -> None:
     """How many of all samples lie suspiciously near."""
-    column = lineage.SPACES[traced.space][1]
+    verdict = (traced.said.get("copying") or {}).get("text")
+    if verdict:
+        st.markdown(words.plain(str(verdict)))
 
     def make() -> list[str]:
-        return [lineage.risk(traced.said, traced.space, float(d)).level for d in traced.nearest[column]]
+        return [traced.risk(row).level for row in traced.nearest.to_dict("records")]
 
     levels: list[str] = state.derived(traced.report, f"levels of risk in {traced.space}", make)
     if "unknown" in levels:
         return
-    for level, what in (("copy", "copying suspected"), ("near", "near"), ("usual", "about as far as real images")):
+    lines = []
+    for level, what in _COUNTED.items():
         n = levels.count(level)
-        st.markdown(f"- {words.percent(n / len(levels))}, {what} ({n:,} of {len(levels):,})")
+        if n or level != "copied":
+            lines.append(f"- {words.percent(n / len(levels))} {what} ({n:,} of {len(levels):,})")
+    st.markdown("\n".join(lines))
 
 
 def _picked(key: str) -> int | None:

@@ -26,8 +26,8 @@ NEAR = 0.5  # of the held-out images' median distance: below it is near
 class Risk:
     """How a sample's distance lies among those of real held-out images to the same training images.
 
-    `level` is "copy" (nearer than 99 % of them), "near" (under half their median), "usual", or "unknown" where the
-    report had no held-out images. `ratio` is the distance over their median.
+    `level` is "copied" (its report counts it as a copy), "copy" (nearer than 99 % of them), "near" (under half their
+    median), "usual", or "unknown" where the report had no held-out images. `ratio` is the distance over their median.
     """
 
     level: str
@@ -64,13 +64,15 @@ def generated_near(nearest: pd.DataFrame, sample_id: int, space: str) -> pd.Data
     return rows.rename(columns={distance: "distance"}).sort_values(["distance", "index"], ignore_index=True)
 
 
-def risk(report: dict[str, Any], space: str, distance: float) -> Risk:
-    """What a distance says beside real images; `report` is report.json."""
+def risk(report: dict[str, Any], space: str, distance: float, *, copied: bool = False) -> Risk:
+    """What a distance says beside real images; `report` is report.json, `copied` from nearest.parquet where it says."""
     near = report.get("nearest", {}).get(space) or {}
     usual, first = near.get("held_out_median"), near.get("first_percentile")
-    if not usual:
+    ratio = distance / usual if usual else None
+    if copied:
+        return Risk("copied", ratio)
+    if ratio is None:
         return Risk("unknown", None)
-    ratio = distance / usual
     if first is not None and distance < first:
         return Risk("copy", ratio)
     return Risk("near" if ratio < NEAR else "usual", ratio)

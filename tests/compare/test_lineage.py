@@ -50,6 +50,7 @@ def test_the_risk_is_told_by_real_images(report: Artifact, distance: float, leve
     found = lineage.risk(report.json("report.json"), "pixels", distance)
     assert found.level == level
     assert found.ratio == pytest.approx(distance / 0.2)
+    assert lineage.risk(report.json("report.json"), "pixels", distance, copied=True).level == "copied"
 
 
 def test_without_held_out_images_there_is_no_risk_to_tell() -> None:
