@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app import state
 from app.parts import charts, compared, runs, words
 from app.parts.compared import Cell, View
-from d2c.compare.curves import judged_at, over_seeds, with_gap
+from d2c.compare.curves import judged_at, other_steps, over_seeds, with_gap
 from d2c.compare.measures import MEASURES
 from d2c.train.metrics import curves as points
 
@@ -21,7 +22,8 @@ FIRST = ("gap", "held_out", "loss", "diffusion")  # the curve that is large at f
 
 def curves(view: View) -> None:
     """Boxes for what is drawn, and the charts: one curve large, the others small."""
-    table = pd.concat([with_gap(view.curves), judged_at(view.table)], ignore_index=True)
+    further = other_steps(view.table, state.workspace().list("reports"))
+    table = pd.concat([with_gap(view.curves), judged_at(view.table), further], ignore_index=True)
     table = table.drop_duplicates(["cell", "seed", "step", "name"])
     if table.empty:
         st.caption(":material/hourglass_empty: The curves come with the first run.")

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pandas as pd
 
+from d2c.artifacts import Artifact
 from d2c.compare.measures import COST, MEASURES
 
 HELD_OUT, SEEN, GAP = "held_out", "seen", "gap"
@@ -33,6 +37,36 @@ def judged_at(table: pd.DataFrame) -> pd.DataFrame:
     long = rows.melt(id_vars=_PLACE, value_vars=names, var_name="name", value_name="value")
     long["value"] = pd.to_numeric(long["value"], errors="coerce")
     return long.dropna(subset=["value"]).astype({"step": "int64"})
+
+
+def other_steps(table: pd.DataFrame, reports: Iterable[Artifact]) -> pd.DataFrame:
+    """What further reports of the same runs say, as `judged_at` gives it: made as a row's own, but at another step.
+
+    `reports` are looked through for runs of `table`, table.parquet; one with other samples or extractors is left out.
+    """
+    found: list[dict[str, Any]] = []
+    by_name: dict[str, Artifact] = {}
+    by_run: dict[str, list[Artifact]] = {}
+    for report in reports:
+        by_name[report.name] = report
+        by_run.setdefault(_run_of(report), []).append(report)
+    for row in table.to_dict("records"):
+        own = by_name.get(row["report"]) if row["run"] else None
+        for report in by_run.get(_run_of(own), []) if own is not None else []:
+            step = report.facts.get("step")
+            if step and own is not None and _but_step(report) == _but_step(own):
+                values = {n: v for n, v in report.facts.items() if n in MEASURES and isinstance(v, int | float)}
+                seen = round(row["images_seen"] * step / row["step"]) if row["step"] else 0
+                found.append({**{k: row[k] for k in _PLACE}, "step": int(step), "images_seen": seen, **values})
+    return judged_at(pd.DataFrame(found) if found else table[:0])
+
+
+def _run_of(report: Artifact) -> str:
+    return next((str(p["fingerprint"]) for p in report.record["parents"] if p["kind"] == "runs"), "")
+
+
+def _but_step(report: Artifact) -> dict[str, Any]:
+    return {name: value for name, value in report.recipe.items() if name != "step"}
 
 
 def over_seeds(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from d2c.compare.curves import judged_at, over_seeds, with_gap
+from d2c.artifacts import Artifact
+from d2c.compare.curves import judged_at, other_steps, over_seeds, with_gap
 from d2c.compare.measures import MEASURES, known
 from d2c.compare.tradeoff import front, with_cost
 
@@ -69,6 +72,23 @@ def test_reports_are_points_of_curves() -> None:
     found = judged_at(pd.DataFrame(rows))
     assert found[["name", "step", "value"]].to_numpy().tolist() == [["fd", 4, 2.0], ["fd", 2, 1.0]]
     assert judged_at(pd.DataFrame(rows[:0], columns=[*rows[0]])).empty
+
+
+def test_reports_of_other_steps_join_where_they_were_made_alike(tmp_path: Path) -> None:
+    def report(name: str, run: str, step: int, count: int, fd: float) -> Artifact:
+        record = {
+            "recipe": {"count": count, **({"step": step} if step else {})},
+            "facts": {"fd": fd, "step": step or 40},
+        }
+        return Artifact(tmp_path / name, {**record, "parents": [{"kind": "runs", "name": run, "fingerprint": run}]})
+
+    place = {"cell": "a", "label": "a", "seed": 0, "run": "r", "report": "end", "images_seen": 400, "step": 40}
+    table = pd.DataFrame([{**place, "when": "end"}])
+    end, early = report("end", "r", 0, 50, 1.0), report("early", "r", 10, 50, 9.0)
+    others = [report("more", "r", 20, 500, 3.0), report("else", "s", 20, 50, 4.0)]
+    found = other_steps(table, [end, early, *others]).sort_values("step")
+    assert found[["step", "images_seen", "value"]].to_numpy().tolist() == [[10, 100, 9.0], [40, 400, 1.0]]
+    assert other_steps(table, others).empty
 
 
 def test_seeds_are_averaged_step_by_step() -> None:

@@ -1,46 +1,35 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from d2c.artifacts import Artifact, Workspace
+from d2c.artifacts import KINDS, Artifact, Workspace
 from d2c.compare import votes
-from tests.e2e.conftest import served
 from tests.pages.compared import comparison_of
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
-@pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """A comparison of two cells, on twelve pictures, in a workspace of its own."""
-    from PIL import Image
-
-    from d2c.data import ingest
-
-    folder = tmp_path_factory.mktemp("compared")
-    for i in range(12):
-        place = folder / "source" / ("dark" if i < 6 else "light")
-        place.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (10, 8), (20 * i, 10 * i, 120)).save(place / f"{i:02d}.png")
-    dataset = ingest(folder / "source", workspace=Workspace(folder / "workspace"), name="shades", quiet=True)
-    return comparison_of(dataset)
+@pytest.fixture
+def compared(made: Workspace) -> Iterator[Artifact]:
+    """A comparison of two cells, for this walk alone."""
+    before = {path for kind in KINDS for path in (made.root / kind).glob("*")}
+    dataset = made.find("datasets", "digits")
+    assert dataset is not None
+    yield comparison_of(dataset)
+    for path in {path for kind in KINDS for path in (made.root / kind).glob("*")} - before:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    votes.file_of(made, "two").unlink(missing_ok=True)
 
 
-@pytest.fixture(scope="module")
-def room(compared: Artifact) -> Iterator[str]:
-    """The app on that workspace."""
-    with served(compared.workspace.root, "compare-server") as address:
-        yield address
-
-
-def test_sort_then_wipe_then_vote_by_key(tab: Page, room: str, compared: Artifact, act: SimpleNamespace) -> None:
+def test_sort_then_wipe_then_vote_by_key(tab: Page, site: str, compared: Artifact, act: SimpleNamespace) -> None:
     page = tab
-    page.goto(f"{room}/compare")
+    page.goto(f"{site}/compare")
     act.settle(page)
     rows = page.locator(".board tbody tr")
     expect(rows).to_have_count(3)
