@@ -104,13 +104,13 @@ def choose() -> Comparison | None:
 
 
 def _asks(comparison: Comparison) -> None:
-    """What a comparison is about, and how far it is."""
+    """What a comparison is about."""
     try:
-        grid, (done, failed, of) = comparison.grid(), comparison.counts()
+        grid, (_, failed, of) = comparison.grid(), comparison.counts()
     except D2CError:
         return  # the view says it
-    bits = [f"{done} of {of} cells done" if done < of else words.many(of, "cell")]
-    bits += [f"{failed} failed"] if failed else []
+    bits = [words.many(of, "cell and seed", "cells and seeds")]
+    bits += [f"{failed} failed"] if failed and comparison.finished else []
     bits += [] if comparison.finished else ["not finished"]
     asks = f" {words.plain(str(grid['asks']))}" if grid.get("asks") else ""
     st.markdown(f"**{words.plain(str(grid.get('title') or comparison.name))}.**{asks} :gray[{' · '.join(bits)}]")

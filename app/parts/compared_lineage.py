@@ -40,7 +40,7 @@ def nearest(view: View) -> None:
         sample, image_ = _picked("sample"), _picked("trained")
         if sample in traced.files and (traced.nearest["index"] == sample).any():
             _of_sample(traced, int(sample or 0))
-        elif image_ is not None and image_ in set(traced.nearest[lineage.SPACES[traced.space][0]]):
+        elif image_ is not None and traced.trained(image_):
             _of_training(traced, image_)
         else:
             st.caption(
@@ -169,13 +169,8 @@ def _of_sample(traced: Traced, index: int) -> None:
         key="traced_nearest",
         label="The sample beside its nearest training image",
     )
-    try:
-        bank = state.derived(
-            traced.report, "bank of training images", lambda: lineage.bank_of(traced.report, traced.trained_on)
-        )
-        close = lineage.closest(bank, traced.samples, index, NEAREST)
-    except D2CError as wrong:
-        st.caption(words.plain(f"No others are looked for: {wrong}."))
+    close = _close(traced, index, training=False)
+    if not close:
         return
     st.caption(f"The {len(close)} nearest training images in pixels, and their distances.")
     tiles = [Tile(i, thumb(traced.holder, i), _three(d), f"Training image {i}, distance {_three(d)}") for i, d in close]
@@ -196,16 +191,25 @@ def _of_training(traced: Traced, sample_id: int) -> None:
     if close:
         are = "of them is a copy or" if close == 1 else "of them are copies or"
         st.markdown(f":red[:material/warning:] **{close:,} {are}** nearer than 99 % of real held-out images.")
-    tiles = [
-        Tile(
-            int(row["index"]),
-            traced.sample(int(row["index"])),
-            _three(float(row["distance"])),
-            f"Sample {int(row['index'])}, distance {_three(float(row['distance']))}",
-        )
-        for row in rows.head(MOST).to_dict("records")
-    ]
+    found = [(int(r["index"]), float(r["distance"])) for r in rows.head(MOST).to_dict("records")]
+    if not found:
+        found = _close(traced, sample_id, training=True)
+        if found:
+            st.caption(f"Each has a nearer one. The {len(found)} generated images nearest to it in pixels:")
+    tiles = [Tile(i, traced.sample(i), _three(d), f"Sample {i}, distance {_three(d)}") for i, d in found]
     gallery(tiles, key="traced_close", label="Generated images nearest to it", size=58, on_pick=_pick_sample)
+
+
+def _close(traced: Traced, id: int, *, training: bool) -> list[tuple[int, float]]:
+    """What is nearest in pixels to a training image, or to a generated one, on the other side; none where too many."""
+    try:
+        made, trained = state.derived(
+            traced.report, "banks of images", lambda: lineage.banks_of(traced.report, traced.trained_on)
+        )
+        return made.nearest(trained.of(id), NEAREST) if training else trained.nearest(made.of(id), NEAREST)
+    except D2CError as wrong:
+        st.caption(words.plain(f"No others are looked for: {wrong}."))
+        return []
 
 
 def _summary(traced: Traced) -> None:

@@ -41,7 +41,7 @@ def table(view: View) -> None:
         )
         return
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
-        shown = _columns_box(view)
+        shown = _columns_box(view) if view.measures else []
         with st.container(horizontal=True, width="content", vertical_alignment="bottom"):
             _take_home(view)
     sort, down = _sorted_by(view)

@@ -47,6 +47,11 @@ class Traced:
         """The address of a generated image."""
         return picture(self.samples, self.files[index])
 
+    def trained(self, sample_id: int) -> bool:
+        """Whether an image was trained on."""
+        table = "subset.parquet" if self.trained_on.kind == "condensed" else "samples.parquet"
+        return bool((state.table(self.trained_on, table)["sample_id"].to_numpy() == sample_id).any())
+
     def risk(self, row: Mapping[Any, Any]) -> lineage.Risk:
         """What a row of nearest.parquet says, in the space that is looked at."""
         distance = float(row[lineage.SPACES[self.space][1]])

@@ -80,47 +80,46 @@ def risk(report: dict[str, Any], space: str, distance: float, *, copied: bool = 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bank:
-    """The training images of a report as rows whose Euclidean distance is the root mean square difference of pixels."""
+    """Images as rows whose Euclidean distance is the root mean square difference of pixels."""
 
-    ids: NDArray[np.int64]  # [M]; twice each where mirror images count
+    ids: NDArray[np.int64]  # [M]; of training images twice each where their mirror images count
     rows: NDArray[np.float32]  # [M, D], pixels in 0…1 over √D
-    side: int  # px
-    channels: int
+
+    def of(self, id: int) -> NDArray[np.float32]:
+        """The row of an image [D]. Raises D2CError where it is not among them."""
+        found = np.flatnonzero(self.ids == id)
+        if not len(found):
+            raise D2CError(f"there is no image {id} among {len(self.ids):,}")
+        row: NDArray[np.float32] = self.rows[found[0]]
+        return row
+
+    def nearest(self, row: NDArray[np.float32], most: int = 8) -> list[tuple[int, float]]:
+        """The images nearest to a row: (id, distance), closest first, then by id; each once."""
+        distance = np.linalg.norm(self.rows - row, axis=1)
+        found: dict[int, float] = {}
+        for i in np.lexsort((self.ids, distance)):
+            found.setdefault(int(self.ids[i]), float(distance[i]))
+            if len(found) == most:
+                break
+        return list(found.items())
 
 
-def bank_of(report: Artifact, trained_on: Artifact) -> Bank:
-    """The images that a run was trained on, at the size at which its report measured distances.
+def banks_of(report: Artifact, trained_on: Artifact) -> tuple[Bank, Bank]:
+    """What a report's samples are, and what its run was trained on, at the size at which it measured distances.
 
-    Raises D2CError where they are gone, or would take more than 256 MB.
+    Raises D2CError where pictures are gone, or would take more than 256 MB.
     """
     said, samples = report.json("report.json"), report.parent("samples")
     size, channels = int(samples.facts["image_size"]), int(samples.facts["channels"])
     side = int(said.get("extractor", {}).get("side") or size)
-    ids = labels_of(trained_on)[0]
+    ids, drawn = labels_of(trained_on)[0], samples.table("samples.parquet")
     flips = bool(said.get("nearest", {}).get("flips"))
-    if 4 * len(ids) * channels * side * side * (1 + flips) > MOST:
+    if 4 * (len(ids) * (1 + flips) + len(drawn)) * channels * side * side > MOST:
         raise D2CError(f"{len(ids):,} training images of {side} px are too many to look through at once")
     images = real_images(trained_on, ids, size, channels, side)
     rows = _flat(images) if not flips else np.concatenate([_flat(images), _flat(images[..., ::-1])])
-    return Bank(np.tile(ids, 1 + flips), rows, side, channels)
-
-
-def closest(bank: Bank, samples: Artifact, index: int, most: int = 8) -> list[tuple[int, float]]:
-    """The training images nearest to a generated one in pixels: (sample_id, distance), closest first, then by id.
-
-    Raises D2CError where the picture is gone.
-    """
-    table = samples.table("samples.parquet")
-    picture = sample_images(samples, table[table["index"] == index], bank.channels, bank.side)
-    if not len(picture):
-        raise D2CError(f"samples/{samples.name} has no sample {index}: it holds {len(table):,}")
-    distance = np.linalg.norm(bank.rows - _flat(picture), axis=1)
-    found: dict[int, float] = {}
-    for i in np.lexsort((bank.ids, distance)):
-        found.setdefault(int(bank.ids[i]), float(distance[i]))
-        if len(found) == most:
-            break
-    return list(found.items())
+    made = _flat(sample_images(samples, drawn, channels, side))
+    return Bank(drawn["index"].to_numpy(np.int64), made), Bank(np.tile(ids, 1 + flips), rows)
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -61,16 +61,18 @@ def test_without_held_out_images_there_is_no_risk_to_tell() -> None:
 
 
 def test_the_nearest_in_pixels_are_found_again(report: Artifact, dataset: Artifact) -> None:
-    bank, samples = lineage.bank_of(report, dataset), report.parent("samples")
-    found = lineage.closest(bank, samples, 2, 5)
-    side = np.full((3, 16, 16), 120, float)  # sample 2 is of one shade
+    made, trained = lineage.banks_of(report, dataset)
+    found = trained.nearest(made.of(2), 5)
     images = lineage.real_images(dataset, np.arange(12), 16, 3, 16).astype(float)
-    wanted = np.sqrt(((images - side) ** 2).mean((1, 2, 3))) / 255
+    wanted = np.sqrt(((images - 120.0) ** 2).mean((1, 2, 3))) / 255  # sample 2 is of one shade
     order = np.argsort(wanted, kind="stable")[:5]
     assert [i for i, _ in found] == order.tolist()
     assert [d for _, d in found] == pytest.approx(wanted[order].tolist(), rel=1e-4)
-    with pytest.raises(D2CError, match="has no sample 9"):
-        lineage.closest(bank, samples, 9)
+    back = dict(made.nearest(trained.of(int(order[0])), 4))
+    assert back[2] == pytest.approx(found[0][1])
+    assert list(back.values()) == sorted(back.values())
+    with pytest.raises(D2CError, match="no image 9 among 4"):
+        made.of(9)
 
 
 def test_too_many_training_images_are_refused(
@@ -80,4 +82,4 @@ def test_too_many_training_images_are_refused(
 ) -> None:
     monkeypatch.setattr(lineage, "MOST", 1000)
     with pytest.raises(D2CError, match="12 training images of 16 px are too many"):
-        lineage.bank_of(report, dataset)
+        lineage.banks_of(report, dataset)

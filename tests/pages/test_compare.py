@@ -152,6 +152,9 @@ def test_a_sample_leads_to_its_training_images_and_back(page: Page, comparison: 
 
     test = page("compare", compared_as="Nearest", trained="3")
     assert "of 2 generated images" in said(test)
+    test = page("compare", compared_as="Nearest", trained="5")
+    assert "of 0 generated images" in said(test)
+    assert "The 4 generated images nearest to it in pixels" in captions(test)
 
 
 def test_the_trade_off_marks_what_nothing_beats(page: Page, comparison: Artifact) -> None:
@@ -176,7 +179,7 @@ def test_cells_fill_in_while_it_goes_on(page: Page, comparison: Artifact) -> Non
         table[table["cell"] == "plain"].to_parquet(partial / f"{name}.parquet")
     test = page("compare")
     assert test.selectbox(key="comparison").value == "going"
-    assert "3 of 5 cells done" in said(test)
+    assert "5 cells and seeds · not finished" in said(test)
     rows = {r["id"]: r for r in given(test, "d2c_board")["rows"]}
     assert rows["plain"]["note"] == "2 seeds"
     assert rows["random"]["note"] == "failed: the disk is full"
