@@ -25,7 +25,7 @@ class Grid:
     meant: str
     blocks: tuple[Block, ...]
     train: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    least: int = 0  # px: it is refused on smaller images
+    least: int = 0  # px: on smaller images it says so, and is refused if it is trained at a size of its own
 
 
 _NOTHING: Block = {"text": ["none"], "vision": ["none"]}
@@ -72,6 +72,7 @@ _TABLE = (
         "Which frozen encoder should the visual features come from?",
         "images of 224 px or more; weights are downloaded, MoCo v3 in its base size, for no larger one was published",
         ({"vision": ["none", "mae-vit-l-16", "moco-v3-vit-b-16", "clip-vit-l-14", "dinov2-vit-l-14"]},),
+        least=224,
     ),
     Grid(
         "cifar10",

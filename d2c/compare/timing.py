@@ -48,17 +48,23 @@ class Guess:
 
     def _training(self, step: Step) -> float | None:
         given = _options(step, TrainConfig)
-        runs = [a for a in self._newest("runs") if a.facts.get("model") == given["model"]]
-        rates = [float(a.facts["images_per_second"]) for a in runs[-LAST:] if a.facts.get("images_per_second")]
+        runs = [a.facts for a in self._newest("runs") if a.facts.get("model") == given["model"]]
+        known = [f for f in runs if f.get("images_per_second") and f.get("images_seen")][-LAST:]
+        if not known:
+            return None
+        # By images: a run of a few steps, most of which went into starting, says little of a long one.
+        spent = sum(float(f["images_seen"]) / float(f["images_per_second"]) for f in known)
         images = float(given["steps"]) * float(given["batch"])  # type: ignore[arg-type]
-        return START + images / float(np.mean(rates)) if rates else None
+        return START + images * spent / sum(float(f["images_seen"]) for f in known)
 
     def _judging(self, step: Step) -> float | None:
         count = float(_options(step, EvaluateConfig)["count"])  # type: ignore[arg-type]
         known = [a for a in self._newest("samples") if a.recipe.get("count")][-LAST:]
-        drawn = [float(a.record["wall_seconds"]) / int(a.recipe["count"]) for a in known]
         judged = self._usual("reports")
-        return judged + count * float(np.mean(drawn)) if drawn and judged is not None else None
+        if not known or judged is None:
+            return None
+        spent = sum(float(a.record["wall_seconds"]) for a in known)
+        return judged + count * spent / sum(int(a.recipe["count"]) for a in known)
 
 
 def left(runner: Runner, guess: Guess) -> float | None:

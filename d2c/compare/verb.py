@@ -159,9 +159,11 @@ def _grid_layout(scores: Artifact, config: CompareConfig, seeds: list[int]) -> L
     grid = GRIDS[config.grid] if config.grid else GRIDS["ablation"]
     if not config.grid and given:
         grid = Grid("axes", " × ".join(given), "Axes of your own", "this data set", ({},))
-    if data.side < grid.least:
+    if data.side < grid.least and "image_size" in grid.train:
         raise UsageError(f"grid {grid.name} is for {grid.meant}: those of {data.dataset} have {data.side} px")
     cells, notes = cells_of(grid, data, setting, given, full=config.full)
+    if data.side < grid.least:
+        notes.append(f"grid {grid.name} is for {grid.meant}: those of {data.dataset} have {data.side} px")
     train = {**setting.train, **grid.train}
     train |= {name: value for name in ("steps", "batch") if (value := getattr(config, name))}
     if snapshots.possible():

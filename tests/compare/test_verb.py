@@ -69,6 +69,7 @@ def test_dry_prints_the_commands_and_grids_their_sizes(scores: Artifact) -> None
     listed = grids_text(scores.workspace, scores.name, CompareConfig())
     assert "9 rows, 8 runs" in listed
     assert "not here: grid 512px is for images of 512 px" in listed
+    assert "grid encoders is for images of 224 px" in listed
     assert "table1" in grids_text(scores.workspace, None, CompareConfig())
 
 
