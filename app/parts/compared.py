@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -188,12 +188,13 @@ def text_of(measure: Measure, value: Any) -> str:
     if value is None or (isinstance(value, float) and not math.isfinite(value)) or pd.isna(value):
         return "–"
     number = float(value)
-    said = {
+    forms: dict[str, Callable[[float], str]] = {
         "share": words.percent,
         "seconds": words.seconds,
         "bytes": words.size,
         "kwh": lambda n: f"{n:.3g} kWh",
-    }.get(measure.form, _decimals)(number)
+    }
+    said = forms.get(measure.form, _decimals)(number)
     return said.replace("-", "−")
 
 

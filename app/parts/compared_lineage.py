@@ -206,7 +206,10 @@ def _close(traced: Traced, id: int, *, training: bool) -> list[tuple[int, float]
         made, trained = state.derived(
             traced.report, "banks of images", lambda: lineage.banks_of(traced.report, traced.trained_on)
         )
-        return made.nearest(trained.of(id), NEAREST) if training else trained.nearest(made.of(id), NEAREST)
+        near: list[tuple[int, float]] = (
+            made.nearest(trained.of(id), NEAREST) if training else trained.nearest(made.of(id), NEAREST)
+        )
+        return near
     except D2CError as wrong:
         st.caption(words.plain(f"No others are looked for: {wrong}."))
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
@@ -115,7 +116,7 @@ def _runs_subject(trained: Sequence[Artifact]) -> list[Artifact]:
 
 def _config(*, grid: bool) -> CompareConfig | None:
     """The options: first those that most people change, the others behind a switch."""
-    named = {"grid": str(st.session_state.get("compare_grid") or next(iter(GRIDS)))} if grid else {}
+    named: dict[str, Any] = {"grid": str(st.session_state.get("compare_grid") or next(iter(GRIDS)))} if grid else {}
     names = [o.name for o in options_of(CompareConfig)]
     first = [n for n in FIRST if grid or n in ("seeds", "count")]
     config = forms.config_form(CompareConfig, key="compare", columns=4, hide=[n for n in names if n not in first])

@@ -123,9 +123,9 @@ def _figure(rows: pd.DataFrame, best: np.ndarray, quality: Measure, x: Measure, 
     ranges = _range(across, 0.16), _range(up, 0.2)
     places = np.stack([(v - low) / (high - low) for v, (low, high) in zip((across, up), ranges, strict=True)], 1)
     names = [words.short(str(label), 48) for label in rows["label"]]
-    for name, at, (right, above) in zip(names, zip(across, up, strict=True), spread(places, names), strict=True):
+    for name, point, (right, above) in zip(names, zip(across, up, strict=True), spread(places, names), strict=True):
         figure.add_annotation(
-            x=at[0], y=at[1], text=name, ax=right, ay=-above, showarrow=True, arrowhead=0, arrowwidth=1,
+            x=point[0], y=point[1], text=name, ax=right, ay=-above, showarrow=True, arrowhead=0, arrowwidth=1,
             arrowcolor=charts.BACKGROUND, standoff=8, font={"size": 12},
         )  # fmt: skip
     figure.update_layout(showlegend=True, legend={"itemsizing": "constant"}, margin={"r": 24, "t": 16})
