@@ -74,6 +74,13 @@ PLACES = {
             "How good are the images, are they copies, and what did they cost?",
             ("method#Judge", "judging"),
         ),
+        Place(
+            "compare",
+            "Compare",
+            "leaderboard",
+            "Many runs in one table, side by side, and against each other blind.",
+            ("comparing",),
+        ),
         Place("jobs", "Jobs", "checklist", "Everything that is computed in the background.", ("jobs",)),
     )
 }

@@ -29,6 +29,7 @@ LABELS = {
     "maps": "Map",
     "measures": "Measures",
     "transfers": "Transfer",
+    "comparisons": "Comparison",
 }
 PLURALS = {
     "datasets": "Data sets",
@@ -41,6 +42,7 @@ PLURALS = {
     "maps": "Maps",
     "measures": "Measures",
     "transfers": "Transfers",
+    "comparisons": "Comparisons",
 }
 PARAMETER = {kind: kind if kind in ("scores", "condensed", "samples", "measures") else kind[:-1] for kind in LABELS}
 _LOOK_AT = "_look_at"

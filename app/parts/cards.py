@@ -37,6 +37,7 @@ PAGE_OF = {
     "maps": "explore",
     "measures": "select",
     "transfers": "judge",
+    "comparisons": "compare",
 }
 
 

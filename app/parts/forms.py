@@ -16,6 +16,7 @@ from d2c.errors import UsageError
 C = TypeVar("C")
 _LABELS = {
     "lr": "learning rate",
+    "full": "every image too",
     "ema": "weight average (EMA)",
     "clip": "gradient clipping",
     "drop": "label drop",

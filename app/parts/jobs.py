@@ -105,7 +105,7 @@ def panel(
     def show() -> None:
         found = queue.jobs(workspace)
         found = [j for j in found if (not verbs or j.verb in verbs) and (not states or j.state in states)]
-        found = [j for j in found if not unfinished or j.live or _just_broken_off(j)][:limit]
+        found = [j for j in found if not unfinished or j.live or just_broken_off(j)][:limit]
         announce()
         if live != queue.any_live(workspace):  # polling must begin (a job goes on) or end: draw the whole page anew
             st.rerun()
@@ -159,7 +159,8 @@ def result_of(job: Job) -> Artifact | None:
         return None
 
 
-def _just_broken_off(job: Job) -> bool:
+def just_broken_off(job: Job) -> bool:
+    """Whether a job failed or was stopped within the last hour, so that its card is still shown."""
     return job.state in ("failed", "cancelled") and time.time() - (job.finished or 0) < RECENT
 
 

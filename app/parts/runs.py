@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ LABELS = {
     "gpu_memory": "GPU memory (GB)",
 }
 AXES = {"Steps": ("step", "Step"), "Images": ("images_seen", "Images"), "Time": ("wall_seconds", "Seconds of training")}
+QUIET = ("lr", "grad_norm", "images_per_second", "gpu_use", "gpu_memory")  # what says nothing of the result
 LARGE, SMALL = 300, 150  # px, a chart's height
 
 
@@ -97,13 +98,20 @@ def curve_chart(measured: Mapping[str, pd.DataFrame], view: View, *, key: str, b
 
 
 def overlaid(
-    parts: Mapping[str, Mapping[str, Curve]], shown: Sequence[str], x: str, *, smooth: bool, beside: int
+    parts: Mapping[str, Mapping[str, Curve]],
+    shown: Sequence[str],
+    x: str,
+    *,
+    smooth: bool,
+    beside: int,
+    name_of: Callable[[str], str] | None = None,
 ) -> go.Figure:
     """The first metric in a large chart and the others in small ones; a run has one colour and dash in all of them.
 
     Smoothed lines lie over their own values, which step back. A click in the legend hides a run everywhere, and it
-    stays hidden while the curves grow.
+    stays hidden while the curves grow. `name_of` names a metric otherwise than `label`.
     """
+    named = name_of or label
     tall = math.ceil((len(shown) - 1) / beside)
     height = LARGE + SMALL * tall
     look = charts.blank(height, "", "")
@@ -112,7 +120,7 @@ def overlaid(
         beside,
         specs=[[{"colspan": beside}, *[None] * (beside - 1)], *[[{}] * beside] * tall],
         row_heights=[LARGE, *[SMALL] * tall],
-        subplot_titles=[f"{label(shown[0])} by {x.lower()}", *map(label, shown[1:])],
+        subplot_titles=[f"{named(shown[0])} by {x.lower()}", *map(named, shown[1:])],
         vertical_spacing=56 / height,
         horizontal_spacing=0.12 if beside == 2 else 0.07,
     )
@@ -135,7 +143,7 @@ def overlaid(
         for at, metric in enumerate(shown):
             if metric in part:
                 row, column = (1, 1) if at == 0 else ((at - 1) // beside + 2, (at - 1) % beside + 1)
-                of = {"x": x, "y": label(metric), "smooth": smooth, "legend": metric == first}
+                of = {"x": x, "y": named(metric), "smooth": smooth, "legend": metric == first}
                 _line(figure, name, part[metric], i, row=row, col=column, **of)
     return figure
 

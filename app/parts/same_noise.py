@@ -57,9 +57,9 @@ def compare(run: Artifact, command: drawing.Command | None) -> None:
         bind="query-params",
         label_visibility="collapsed",
     )
-    twins, columns = _twins(left, right, label, names)
-    st.caption(f"{words.many(len(twins), 'pair')}: the same noise and the same class in the same place.")
-    beside(twins, _names(left, right, run, other), key="pairs_beside", wipe=layout == LAYOUTS[1], columns=columns)
+    shown, columns = twins(left, right, label, names)
+    st.caption(f"{words.many(len(shown), 'pair')}: the same noise and the same class in the same place.")
+    beside(shown, _names(left, right, run, other), key="pairs_beside", wipe=layout == LAYOUTS[1], columns=columns)
     sides = (("Left", left), ("Right", right))
     st.caption("  \n".join(f"{side}: {words.plain(s.name)}. {drawing.how_drawn(s)}." for side, s in sides))
 
@@ -129,7 +129,7 @@ def _names(left: Artifact, right: Artifact, run: Artifact, other: Artifact) -> t
     return one, two
 
 
-def _twins(left: Artifact, right: Artifact, label: int | None, names: Sequence[str]) -> tuple[list[Twin], int]:
+def twins(left: Artifact, right: Artifact, label: int | None, names: Sequence[str]) -> tuple[list[Twin], int]:
     """The pairs by class, and how many columns put a class into a row where the classes are even."""
 
     def make() -> tuple[list[Twin], int]:
@@ -147,5 +147,5 @@ def _twins(left: Artifact, right: Artifact, label: int | None, names: Sequence[s
         ]
         return found, each if 5 <= each <= 10 else COLUMNS
 
-    twins: tuple[list[Twin], int] = state.derived(left, f"twins in {right.fingerprint} of {label}", make)
-    return twins
+    made: tuple[list[Twin], int] = state.derived(left, f"twins in {right.fingerprint} of {label}", make)
+    return made

@@ -1,7 +1,7 @@
 // One slider over the steps of several runs; each shows its newest picture up to there.
 
 export default function (component) {
-  const { data, parentElement } = component
+  const { data, parentElement, setTriggerValue } = component
   const root = parentElement.querySelector(".strips")
   if (!root || !data) return
   if (!root.firstElementChild) {
@@ -14,6 +14,10 @@ export default function (component) {
   const output = at.querySelector("output")
   const steps = [...new Set(data.runs.flatMap((run) => run.frames.map((frame) => frame.step)))].sort((a, b) => a - b)
   const last = steps.length - 1
+  if (root.dataset.step === undefined && data.step !== null && data.step !== undefined) {
+    root.dataset.step = data.step
+    root.dataset.last = Infinity
+  }
   const following = root.dataset.step === undefined || Number(root.dataset.step) >= Number(root.dataset.last)
 
   while (row.children.length > data.runs.length) row.lastElementChild.remove()
@@ -55,5 +59,6 @@ export default function (component) {
   const kept = steps.findIndex((step) => step >= Number(root.dataset.step))
   show(following || kept < 0 ? last : kept)
   slider.oninput = () => show(Number(slider.value))
+  slider.onchange = () => { if (data.tells) setTriggerValue("step", Number(root.dataset.step)) }
   for (const run of data.runs) for (const frame of run.frames) new Image().src = frame.src // so that moving is instant
 }

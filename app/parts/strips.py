@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -18,10 +18,29 @@ _STRIPS = st.components.v2.component(
 Frame = tuple[int, str]  # step, address
 
 
-def strips(runs: Sequence[tuple[str, Sequence[Frame]]], *, key: str, label: str) -> None:
+def strips(
+    runs: Sequence[tuple[str, Sequence[Frame]]],
+    *,
+    key: str,
+    label: str,
+    step: int | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> None:
     """One picture a run: the last one at or before the slider's step, which follows the newest until it is moved.
 
-    `label` says what the pictures are, for those who cannot see them.
+    `label` says what the pictures are, for those who cannot see them. `step` is where the slider begins; `on_step` is
+    told where it was let go.
     """
-    data = {"label": label, "runs": [{"name": n, "frames": [{"step": s, "src": a} for s, a in f]} for n, f in runs]}
-    _STRIPS(key=key, data=data)
+
+    def moved() -> None:
+        sent = st.session_state[key].get("step")
+        if on_step is not None and sent is not None:
+            on_step(int(sent))
+
+    data = {
+        "label": label,
+        "step": step,
+        "tells": on_step is not None,
+        "runs": [{"name": n, "frames": [{"step": s, "src": a} for s, a in f]} for n, f in runs],
+    }
+    _STRIPS(key=key, data=data, on_step_change=moved)
