@@ -8,7 +8,7 @@ from app import state
 from app.parts import jobs, reports, runs
 from app.parts.empty import empty, go_button
 from app.parts.header import page_header
-from app.parts.views import views
+from app.parts.views import VIEWS
 
 page_header("judge")
 finished = runs.generators()
@@ -22,7 +22,6 @@ if not finished:
         go_button("Go to training", "train", key="no_runs_go")
     st.stop()
 
-shown = views()
 if state.wanted("transfers"):
     st.session_state["judge_view"] = "Transfer"
 left, middle = st.columns([1.15, 3.4], gap="large")
@@ -31,7 +30,7 @@ with left:
     command = reports.judge_form(run)
 with middle:
     view = st.segmented_control(
-        "View", list(shown), default="Quality", required=True, key="judge_view", bind="query-params"
+        "View", list(VIEWS), default="Quality", required=True, key="judge_view", bind="query-params"
     )
     jobs.panel(key="judge", verbs=("evaluate",), unfinished=True, limit=3)
-    shown[view](run, command)
+    VIEWS[view](run, command)

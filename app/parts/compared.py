@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from app import state
-from app.parts import words
+from app.parts import reporting, words
 from d2c.artifacts import Artifact
 from d2c.compare.measures import Measure, known
 from d2c.compare.read import Comparison, comparisons
@@ -93,12 +93,16 @@ def choose() -> Comparison | None:
     asked = state.taken(KIND) or st.session_state.get(KEY, st.query_params.get(KEY))
     missed = asked if asked and asked not in names else None
     st.session_state[KEY] = asked if asked in names else names[-1]
-    left, right = st.columns([1, 1.6], vertical_alignment="bottom", gap="medium")
+    left, right, end = st.columns([1, 1.35, 0.5], vertical_alignment="bottom", gap="medium")
     with left:
         st.selectbox("Comparison", names, index=None, key=KEY, bind="query-params")
     name = st.session_state[KEY] or names[-1]
     with right:
         _asks(found[name])
+    whole = state.workspace().find(KIND, name) if found[name].finished else None
+    if whole is not None:
+        with end:
+            reporting.button(whole, key="compared_file", label="Report")
     state.tell_missed(KIND, KEY, missed, name)
     return found[name]
 

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from app.parts import cards, forms, jobs, over_steps, words
+from app.parts import cards, forms, jobs, over_steps, reporting, words
 from app.parts import quality as quality_of
 from app.parts.empty import empty
 from app.parts.quality import ROWS, share, three
@@ -43,7 +43,12 @@ def judged(run: Artifact, command: Command | None) -> Artifact | None:
     """The report of a run that is looked at; without one, None and the button that makes it."""
     found = reports_of(run)
     if found:
-        return state.choose("reports", among=found)
+        left, right = st.columns([3, 1], vertical_alignment="bottom", gap="medium")
+        with left:
+            report = state.choose("reports", among=found)
+        with right:
+            reporting.button(report, key="judged_file", label="Report as a file")
+        return report
     if command is not None and not any(job.verb == "evaluate" for job in jobs.live_jobs()):
         with empty(
             "Not judged yet",
