@@ -20,8 +20,8 @@ RULE = (
     "is nearer to one than 99 % of real held-out images are and singled out (d1/d2) as only 5 % of them are. "
     "copies: with 95 % confidence more than 5 % of the samples are copies, by pixels or by features, and more than of "
     "real held-out images. generalises: there are 100 samples and 100 held-out images or more, no more copies among "
-    "the samples than real images explain, median distances 0.7 to 1.5 times those of real images with no more than 5 % of "
-    "the samples below their 1st percentile, and a held-out loss at most a quarter above the training loss. "
+    "the samples than real images explain, median distances 0.7 to 1.5 times those of real images, no more than 5 % "
+    "of the samples below their 1st percentile, and a held-out loss at most a quarter above the training loss. "
     "unclear: anything else."
 )
 WORDS = {
