@@ -13,14 +13,14 @@ from d2c.evaluate.copying.measures import ENOUGH, memorised, singled_out, wilson
 
 SUSPECT = 0.05  # share of copies above which a model copies
 LEAST = 0.02  # and above which it is not cleared, where real images have fewer
-NEAR, FAR = 0.7, 2.0  # ratio of median distances, samples to held-out images, between which a model is cleared
+NEAR, FAR = 0.7, 1.5  # ratio of median distances, samples to held-out images, between which a model is cleared
 OPEN = 0.25  # held-out loss above training loss, as a share of it, from which it is not
 RULE = (
     "A sample is a copy when its nearest training image is less than a third as far as the second nearest, or when it "
     "is nearer to one than 99 % of real held-out images are and singled out (d1/d2) as only 5 % of them are. "
     "copies: with 95 % confidence more than 5 % of the samples are copies, by pixels or by features, and more than of "
     "real held-out images. generalises: there are 100 samples and 100 held-out images or more, no more copies among "
-    "the samples than real images explain, median distances 0.7 to 2 times those of real images with no more than 5 % "
+    "the samples than real images explain, median distances 0.7 to 1.5 times those of real images, no more than 5 % "
     "of the samples below their 1st percentile, and a held-out loss at most a quarter above the training loss. "
     "unclear: anything else."
 )
