@@ -12,7 +12,7 @@ from d2c.attach import attach
 from d2c.config import configure, option
 from d2c.data import ingest
 from d2c.diffusion.sample import sample
-from d2c.evaluate import evaluate
+from d2c.evaluate import EvaluateConfig, evaluate
 from d2c.explore.map import map_
 from d2c.progress import Progress
 from d2c.score import score
@@ -27,6 +27,7 @@ class DemoConfig:
     per_class: int = option(10, "Digits chosen of each class", unit="images", minimum=2)
     interval: int = option(16, "Distance k between chosen ranks", minimum=1)
     steps: int = option(0, "Training steps (0: the demo preset's)", minimum=0)
+    count: int = option(EvaluateConfig.count, "Samples judged", unit="images", minimum=2)
     seed: int = option(0, "Seed of selection, training and sampling", minimum=0)
     device: str = option("auto", "Where to run: auto, cpu, cuda, cuda:1 …", identity=False)
 
@@ -64,6 +65,6 @@ def demo(
     condensed = step("attach", attach, subset, text="hash", vision="scorer", **where)
     run = step("train", train, condensed, **training, **sown)
     step("sample", sample, run, count=100, **sown)
-    step("evaluate", evaluate, run, **sown)
+    step("evaluate", evaluate, run, count=config.count, **sown)
     step("map", map_, dataset, **where)
     return made

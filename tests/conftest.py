@@ -12,8 +12,13 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as the command does, before 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # each process has one core: two threads in each would wait for it
 
+from hypothesis import settings
+
 import d2c
 from d2c.artifacts import Artifact, Workspace
+
+settings.register_profile("any machine", deadline=None)  # how long an example takes is the machine's
+settings.load_profile("any machine")
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     # A shell without job control starts background jobs deaf to SIGINT, which submitit's local executor sends.

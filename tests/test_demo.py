@@ -109,7 +109,7 @@ def run(words: list[str], tmp_path: Path) -> dict[str, dict[str, str]]:
 
 @pytest.mark.slow
 def test_the_demo_needs_no_network_and_computes_nothing_twice(tmp_path: Path) -> None:
-    words = ["demo", "--workspace", str(tmp_path / "w"), "--steps", "8", "--json"]
+    words = ["demo", "--workspace", str(tmp_path / "w"), "--steps", "8", "--count", "40", "--json"]
     made = run(words, tmp_path)
     assert list(made) == ["ingest", "score", "select", "attach", "train", "sample", "evaluate", "map"]
     workspace = Workspace(tmp_path / "w")

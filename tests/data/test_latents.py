@@ -3,7 +3,9 @@ from __future__ import annotations
 import errno
 import io
 import json
-import multiprocessing
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from d2c.diffusion.autoencoders import Identity, load
 from d2c.errors import Cancelled, D2CError
 from d2c.progress import Progress
 
+ROOT = Path(__file__).resolve().parents[2]
 COUNT, SIZE = 150, 16  # three shards
 
 
@@ -229,21 +232,27 @@ def test_latents_are_gathered_in_any_order(dataset, vae):
         made.fill(np.array([3, COUNT]), into)
 
 
-def work(root, folder, rank, world):
-    dataset = Workspace.at(root).list("datasets")[0]
-    encode(dataset, load(str(folder)), SIZE, "mean", "cpu", "fp32", rank=rank, world=world)
+WORK = """
+import sys
+from d2c.artifacts import Workspace
+from d2c.data.latents import encode
+from d2c.diffusion.autoencoders import load
+
+root, folder, size, rank, world = sys.argv[1:]
+dataset = Workspace.at(root).list("datasets")[0]
+encode(dataset, load(folder), int(size), "mean", "cpu", "fp32", rank=int(rank), world=int(world))
+"""
 
 
 @pytest.mark.parametrize("world", [2, 1])
 def test_two_processes_share_the_work_or_do_it_twice_harmlessly(dataset, vae, vae_folder, world):
-    context = multiprocessing.get_context("spawn")
-    arguments = [(dataset.workspace.root, vae_folder, rank % world, world) for rank in range(2)]
-    processes = [context.Process(target=work, args=a) for a in arguments]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+    words = [sys.executable, "-c", WORK, dataset.workspace.root, vae_folder, SIZE]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen([str(w) for w in (*words, rank % world, world)], env=environment, cwd=ROOT)
+        for rank in range(2)
+    ]
+    assert [process.wait() for process in processes] == [0, 0]
     made = Latents(dataset, vae, SIZE, "mean", "fp32")
     assert made.complete
     assert len(list(made.folder.iterdir())) == 4

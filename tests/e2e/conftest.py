@@ -26,7 +26,7 @@ from d2c.artifacts import Workspace
 from tests.browser import FLAGS, executable
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTPUT = ROOT / "test-output"
+OUTPUT = ROOT / "test-output" / os.environ.get("PYTEST_XDIST_WORKER", "")
 PATIENCE = 60_000  # ms an element may take on a busy machine
 JOB = 240_000  # ms a small job may take there, the start of torch included
 IDLE = "[data-testid=stApp][data-test-script-state=notRunning][data-test-connection-state=CONNECTED]"
@@ -65,7 +65,7 @@ def served(root: Path, name: str = "server") -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    OUTPUT.mkdir(exist_ok=True)
+    OUTPUT.mkdir(parents=True, exist_ok=True)
     words = ["--workspace", str(root)]
     address = f"http://127.0.0.1:{port}"
     serve = ["app", *words, f"--port={port}", "--no-browser"]

@@ -87,5 +87,5 @@ def test_a_finished_job_leads_to_what_it_made(page: Page, report: Artifact) -> N
     test = page("jobs", state="Done")
     test.button(key=f"jobs_{job.id}_show").click().run()
     assert not test.exception
-    assert test.title[0].value == "Samples"
+    assert test.title[0].value == "Judge"
     assert any(h.value.startswith("### The classifier reads") for h in test.markdown)

@@ -47,8 +47,10 @@ def sharded(data, *, grid=4, width=5, components=0, flips=True, heads=True):
     """Give a set vision tokens of the present layout: two shards, bf16, both sides, class tokens."""
     g, folder = torch.Generator().manual_seed(3), data.path / "vision-made"
     folder.mkdir()
-    for number, count in enumerate((7, 5)):
-        arrays = {"tokens": bf16(g, count, grid**2, components or width), "sample_ids": torch.arange(count)}
+    ids = torch.from_numpy(data.table("subset.parquet")["sample_id"].to_numpy(copy=True))
+    for number, (start, count) in enumerate(((0, 7), (7, 5))):
+        own = ids[start : start + count].contiguous()
+        arrays = {"tokens": bf16(g, count, grid**2, components or width), "sample_ids": own}
         if flips:
             arrays["tokens_flip"] = bf16(g, count, grid**2, components or width)
         if heads:

@@ -127,7 +127,7 @@ def test_killed_loses_at_most_the_steps_since_the_checkpoint(straight, made, tin
 
 
 SCRIPT = """
-import os, sys
+import os, pathlib, sys, time
 from d2c.errors import D2CError
 from d2c.progress import cancel_on_sigterm
 from d2c.train import train
@@ -136,6 +136,8 @@ cancel_on_sigterm()
 step = Trainer.step
 def stopping(self, number):
     step(self, number)
+    while number == 7 and not list(pathlib.Path(sys.argv[2]).glob("runs/.partial-run/state/000000004")):
+        time.sleep(0.01)  # written by a thread
     if number == 7:
         os.kill(os.getpid(), int(sys.argv[1]))
 Trainer.step = stopping
