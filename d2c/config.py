@@ -156,9 +156,14 @@ def _check(where: str, spec: Option, value: Any) -> None:
         if isinstance(value, int) and abs(value) >= 2**63:
             raise UsageError(f"{where} = {value} does not fit into 64 bits")
         if spec.minimum is not None and value < spec.minimum:
-            raise UsageError(f"{where} = {value:g} is below {spec.minimum:g}")
+            raise UsageError(f"{where} = {_said(value)} is below {_said(spec.minimum)}")
         if spec.maximum is not None and value > spec.maximum:
-            raise UsageError(f"{where} = {value:g} is above {spec.maximum:g}")
+            raise UsageError(f"{where} = {_said(value)} is above {_said(spec.maximum)}")
+
+
+def _said(number: float) -> str:
+    """A number as it was given: no 1e+14 for a count."""
+    return f"{number:g}" if isinstance(number, float) else str(number)
 
 
 def _kinds(spec: Option) -> str:

@@ -149,3 +149,21 @@ def test_a_number_may_be_a_word(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'seven' is not int or the word auto" in capsys.readouterr().err
     parser.print_help()
     assert "INT|auto" in capsys.readouterr().out
+
+
+def test_no_verb_takes_more_images_than_memory_holds_names_of() -> None:
+    """A count with a few digits too many was worked on until the machine ran out of memory."""
+    from d2c.compare.verb import CompareConfig
+    from d2c.diffusion.sample import SampleConfig
+    from d2c.evaluate import EvaluateConfig
+    from d2c.transfer import TransferConfig
+
+    for config, name in (
+        (SampleConfig, "count"),
+        (EvaluateConfig, "count"),
+        (TransferConfig, "count"),
+        (TransferConfig, "to_count"),
+        (CompareConfig, "count"),
+    ):
+        with pytest.raises(UsageError, match="= 100000000000000 is above 10000000"):
+            configure(config, None, {name: 10**14})

@@ -49,10 +49,11 @@ def voting(view: View) -> None:
         pair, number, of = _pair_box(view, sorted(found), draw)
     race = _race(view, found, pair)
     try:
-        cast = votes.read(state.workspace(), view.of.name)
+        every = votes.read(state.workspace(), view.of.name)
     except D2CError as wrong:
         st.error(words.plain(str(wrong)), icon=":material/error:")
         return
+    cast = votes.about(every, when=view.when, of=_fingerprint(view))
     with right:
         shown = st.toggle(
             "Show the names",
@@ -60,7 +61,7 @@ def voting(view: View) -> None:
             help="Says which cell is A and which is B. While they are shown there is nothing to vote on",
         )
         _result(view, votes.outcome(cast, pair), shown, number, of)
-        _all_results(view, cast, voter)
+        _all_results(view, cast, every, voter)
     with middle:
         if race is None:
             st.warning("These two have no samples of the same noise and class.", icon=":material/warning:")
@@ -88,7 +89,7 @@ def _ask(view: View, race: Race, cast: Sequence[Vote], voter: str, draw: int) ->
     trial = rest[0]
     done = len(asked) - len(rest)
     left, right = (_data_address(race.files[cell, trial.seed, trial.index]) for cell in (trial.left, trial.right))
-    name = f"{race.pair} {draw} {voter} {trial.number}"
+    name = f"{race.pair} {view.when} {draw} {voter} {trial.number}"
 
     def take(of: str, said: str) -> None:
         if of == name:
@@ -108,13 +109,18 @@ def _ask(view: View, race: Race, cast: Sequence[Vote], voter: str, draw: int) ->
 
 
 def _keep(view: View, trial: Trial, said: str, voter: str, draw: int) -> None:
-    made = state.workspace().find("comparisons", view.of.name) if view.of.finished else None
-    of = made.fingerprint if made is not None else ""
-    vote = votes.answer(trial, said, voter=voter, draw=draw, of=of)  # type: ignore[arg-type]
+    of = _fingerprint(view)
+    vote = votes.answer(trial, said, voter=voter, draw=draw, of=of, when=view.when)  # type: ignore[arg-type]
     try:
         votes.add(state.workspace(), view.of.name, vote)
     except D2CError as wrong:
         st.session_state[_WRONG] = str(wrong)
+
+
+def _fingerprint(view: View) -> str:
+    """That of the comparison; empty while it goes on."""
+    made = state.workspace().find("comparisons", view.of.name) if view.of.finished else None
+    return made.fingerprint if made is not None else ""
 
 
 def _voter() -> tuple[str, int]:
@@ -242,10 +248,25 @@ def _bar(said: Outcome, first: str) -> go.Figure:
     return figure
 
 
-def _all_results(view: View, cast: Sequence[Vote], voter: str) -> None:
-    """Every pair that was voted on, by name, on request; and the export."""
-    if not cast:
-        return
+def _all_results(view: View, cast: Sequence[Vote], every: Sequence[Vote], voter: str) -> None:
+    """Every pair that was voted on at this moment, by name, on request; and the export of `every` vote."""
+    if cast:
+        _by_name(view, cast, voter)
+    if every:
+        st.download_button(
+            "Votes (CSV)",
+            votes.csv_of(every, view.labels).encode(),
+            f"{view.of.name}-votes.csv",
+            "text/csv",
+            key="votes_csv",
+            on_click="ignore",
+            icon=":material/download:",
+            help="Every vote of both moments, with the names of the cells",
+        )
+
+
+def _by_name(view: View, cast: Sequence[Vote], voter: str) -> None:
+    """The outcome of every pair, with the names of both."""
     people = sorted({v.voter for v in cast})
     mine = sum(v.voter == voter for v in cast)
     with st.expander(f"All {words.many(len(cast), 'vote')}, with names", icon=":material/how_to_vote:"):
@@ -263,13 +284,3 @@ def _all_results(view: View, cast: Sequence[Vote], voter: str) -> None:
             lines.append(f"| {names[0]} | {names[1]} | {share} | {interval} | {said.votes} |")
         st.markdown("\n".join(lines))
         st.caption(f"By {words.many(len(people), 'voter')}: {words.plain(', '.join(people[:12]))}. Yours: {mine:,}.")
-    st.download_button(
-        "Votes (CSV)",
-        votes.csv_of(cast, view.labels).encode(),
-        f"{view.of.name}-votes.csv",
-        "text/csv",
-        key="votes_csv",
-        on_click="ignore",
-        icon=":material/download:",
-        help="Every vote, with the names of the cells",
-    )

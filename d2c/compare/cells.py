@@ -148,6 +148,8 @@ def _check(name: str, value: Any) -> None:
 def read_axis(name: str, text: str) -> list[Any]:
     """The values of a comma list for an axis, each as its option reads it. Raises UsageError."""
     words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"--{name.replace('_', '-')} {text}: there is no value in it; leave it out, or give some")
     config = SelectConfig if name in SELECT else AttachConfig if name in ATTACH else TrainConfig
     spec = next(o for o in options_of(config) if o.name == name)
     found = []

@@ -124,12 +124,13 @@ def lineage(artifact: Artifact) -> list[Artifact]:
 def cost_of(artifact: Artifact) -> dict[str, float | None]:
     """Seconds, energy and bytes of a run with all that it was made from; what judges it is not counted.
 
-    `energy_kwh` is None where no stage measured it.
+    A stage that noted no device's seconds worked on the CPU for all of its own, as in its receipt. `energy_kwh` is None
+    where no stage measured it.
     """
     records = [a.record for a in lineage(artifact)]
     energy = [r["energy_kwh"] for r in records if _is_number(r.get("energy_kwh"))]
     return {
-        "device_seconds": sum(float(r.get("device_seconds") or 0) for r in records),
+        "device_seconds": sum(float(r.get("device_seconds") or r.get("wall_seconds") or 0) for r in records),
         "wall_seconds": sum(float(r.get("wall_seconds") or 0) for r in records),
         "energy_kwh": sum(energy) if energy else None,
         "bytes": float(sum(int(r.get("bytes") or 0) for r in records)),

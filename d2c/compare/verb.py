@@ -43,7 +43,7 @@ class CompareConfig:
     snapshots: int = option(
         5, "Snapshots of each run, the best of which is judged beside the end (0: the end alone)", minimum=0
     )
-    count: int = option(0, "Images judged of each run (0: the preset's)", unit="images", minimum=0)
+    count: int = option(0, "Images judged of each run (0: the preset's)", unit="images", minimum=0, maximum=10_000_000)
     guidance: float = option(1.5, "Classifier-free guidance scale (1: none)", minimum=0.0, maximum=20.0)
     sampling_steps: int = option(25, "Steps of the solver that draws the judged images", minimum=1, maximum=1000)
     extractors: str = option(
@@ -147,7 +147,7 @@ def layout_of(ws: Workspace, parent: Subject | Sequence[Subject], config: Compar
 
 
 def _seed(word: str) -> int:
-    if not word.strip().isdigit():
+    if not (word.strip().isascii() and word.strip().isdigit()):
         raise UsageError(f"--seeds: {word.strip()!r} is not a number from 0 on")
     return int(word)
 

@@ -44,7 +44,10 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class Vote:
-    """One answer. `draw` is the seed that the trials were drawn from; `at` is Unix seconds."""
+    """One answer. `draw` is the seed that the trials were drawn from; `at` is Unix seconds.
+
+    `when` is the moment whose pictures were shown: "end" of the runs, or "best", each run's best snapshot.
+    """
 
     voter: str
     left: str
@@ -57,6 +60,7 @@ class Vote:
     number: int = 0
     of: str = ""  # fingerprint of the comparison, empty while it was still going on
     at: float = 0.0
+    when: str = "end"
 
     @property
     def pair(self) -> tuple[str, str]:
@@ -150,11 +154,18 @@ def remaining(asked: Sequence[Trial], votes: Iterable[Vote], *, draw: int = 0, v
     return [t for t in asked if (pair_of(t.left, t.right), t.seed, t.index) not in done]
 
 
-def answer(trial: Trial, said: Answer, *, voter: str, draw: int = 0, of: str = "") -> Vote:
+def answer(trial: Trial, said: Answer, *, voter: str, draw: int = 0, of: str = "", when: str = "end") -> Vote:
     """The vote that answers a trial now."""
-    return Vote(
-        voter, trial.left, trial.right, said, trial.seed, trial.index, trial.label, draw, trial.number, of, time.time()
-    )
+    shown = trial.seed, trial.index, trial.label
+    return Vote(voter, trial.left, trial.right, said, *shown, draw, trial.number, of, time.time(), when)
+
+
+def about(votes: Iterable[Vote], *, when: str = "end", of: str = "") -> list[Vote]:
+    """The votes on what a comparison shows at a moment: pictures of another moment are other pictures.
+
+    `of` is its fingerprint, empty while it goes on; those on an earlier comparison of the same name are left out.
+    """
+    return [v for v in votes if v.when == when and (not of or v.of in ("", of))]
 
 
 def outcome(votes: Iterable[Vote], pair: tuple[str, str]) -> Outcome:
@@ -229,12 +240,14 @@ def csv_of(votes: Sequence[Vote], labels: dict[str, str]) -> str:
 
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")
-    rows.writerow(["at", "voter", "left", "right", "answer", "preferred", "label", "seed", "index", "draw", "number"])
+    rows.writerow(
+        ["at", "voter", "left", "right", "answer", "preferred", "label", "seed", "index", "draw", "number", "when"]
+    )
     for v in votes:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(v.at))
         names = [labels.get(cell, cell) for cell in (v.left, v.right)]
         best = "" if v.winner is None else labels.get(v.winner, v.winner)
-        rows.writerow([stamp, v.voter, *names, v.answer, best, v.label, v.seed, v.index, v.draw, v.number])
+        rows.writerow([stamp, v.voter, *names, v.answer, best, v.label, v.seed, v.index, v.draw, v.number, v.when])
     return out.getvalue()
 
 
@@ -245,6 +258,6 @@ def _vote(line: bytes) -> Vote | None:
     except (ValueError, TypeError):
         return None
     whole = all(isinstance(n, int) for n in (vote.seed, vote.index, vote.label, vote.draw, vote.number))
-    named = all(isinstance(text, str) for text in (vote.voter, vote.left, vote.right))
+    named = all(isinstance(text, str) for text in (vote.voter, vote.left, vote.right, vote.when))
     right = vote.answer in (LEFT, RIGHT, TIE) and vote.left != vote.right
     return vote if whole and named and right else None

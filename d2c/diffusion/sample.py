@@ -29,7 +29,9 @@ ONLY = {"eta": "ddim", **dict.fromkeys(("diffusion", "diffusion_norm", "last_ste
 class SampleConfig:
     """How many images to generate, of what, and how."""
 
-    count: int = option(100, "How many images, spread evenly over the classes", unit="images", minimum=1)
+    count: int = option(
+        100, "How many images, spread evenly over the classes", unit="images", minimum=1, maximum=10_000_000
+    )
     classes: str = option("", "Names or labels of the classes, separated by commas (empty: all)")
     guidance: float = option(1.5, "Guidance scale, away from no class or from --guide (1: none)", minimum=0, maximum=20)
     steps: int = option(25, "Steps of the solver; heun asks the network twice in each", minimum=1, maximum=1000)

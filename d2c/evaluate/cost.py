@@ -36,11 +36,14 @@ class ReceiptConfig:
         "The full-data run: a measured one of the same model where there is one (auto), only that, or projected",
         choices=AGAINST,
     )
-    full_steps: int = option(0, "Steps of the full-data run at this run's batch (0: --full-epochs)", minimum=0)
+    full_steps: int = option(
+        0, "Steps of the full-data run at this run's batch (0: --full-epochs)", minimum=0, maximum=10**12
+    )
     full_epochs: float = option(
         0.0,
         "Passes over the whole data set (0: as many as the run made over its own images; SiT-XL/2's 7M steps: 1400)",
         minimum=0,
+        maximum=1e9,
     )
 
 

@@ -192,6 +192,6 @@ def said_of_intervals(repeats: int) -> str:
     if not repeats:
         return ""
     return (
-        f"95 %, {repeats} bootstrap repeats over the images of the row (recall and coverage: over the reference "
-        "images), centred on the value"
+        f"95 %: of accuracy, precision, recall and coverage, which are shares, Wilson's; of the rest {repeats} "
+        "bootstrap repeats over the images of the row, centred on the value"
     )

@@ -22,7 +22,9 @@ _DRAWN = SampleConfig()  # what a report is made of unless asked otherwise is wh
 class EvaluateConfig:
     """How many images are judged, and how they are drawn."""
 
-    count: int = option(500, "Images judged, spread evenly over the classes", unit="images", minimum=2)
+    count: int = option(
+        500, "Images judged, spread evenly over the classes", unit="images", minimum=2, maximum=10_000_000
+    )
     guidance: float = option(_DRAWN.guidance, "Classifier-free guidance scale (1: none)", minimum=0.0, maximum=20.0)
     steps: int = option(
         _DRAWN.steps, "Steps of the solver; heun asks the network twice in each", minimum=1, maximum=1000

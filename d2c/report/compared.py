@@ -79,9 +79,12 @@ def _headline(rows: Sequence[Row], cells: Cells, fd_name: str) -> str:
 def _sure(best: Row, other: Row | None, cells: Cells) -> str:
     if other is None:
         return ""
+    if min(best.n, other.n) < 2:  # an interval over the images of one training says nothing of another
+        few = "from one seed each" if max(best.n, other.n) < 2 else "one of them from one seed"
+        return f", {few}, which may be chance"
     surely = apart(best.values[cells.first], other.values[cells.first])
     if surely is None:
-        return ", from one seed each, which may be chance" if best.n < 2 else ""
+        return ""
     return ", and their intervals do not overlap" if surely else ", but their intervals overlap: it may be chance"
 
 
@@ -114,7 +117,7 @@ def _tiles(cells: Cells, rows: Sequence[Row], ledger: Ledger, wall: str) -> list
         Tile(
             f"{len(seeds)}",
             "Seed" if len(seeds) == 1 else "Seeds",
-            "no interval from one" if len(seeds) == 1 else "for each cell",
+            "no interval over trainings" if len(seeds) == 1 else "for each cell",
             entry,
         ),
     ]

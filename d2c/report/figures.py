@@ -192,9 +192,12 @@ def votes(cells: Cells, rows: Sequence[Row]) -> Section | None:
         return None
     labels = {r.cell: f"{r.number} {r.label}" for r in rows}
     lines, drawings = [], []
-    for pair in sorted({v.pair for v in said if v.of in ("", cells.comparison.fingerprint)}):
-        told = module.outcome(said, pair)
+    parts = {when: module.about(said, when=when, of=cells.comparison.fingerprint) for when in ("end", "best")}
+    said = [v for part in parts.values() for v in part]
+    for when, pair in [(when, pair) for when, part in parts.items() for pair in sorted({v.pair for v in part})]:
+        told = module.outcome(parts[when], pair)
         first, second = (labels.get(c, c) for c in (told.first, told.second))
+        first += " (best step of each)" if when == "best" else ""
         if told.share is None:
             continue
         what = "they can be told apart" if told.apart else "that may be chance"

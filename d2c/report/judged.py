@@ -127,7 +127,7 @@ def verdict_of(facts: Mapping[str, Any]) -> str:
 VERDICTS = {
     "copies": ("It copies", "but it copies its training images"),
     "suspected": ("Copying is suspected", "but some of its images lie suspiciously near to training images"),
-    "generalises": ("It does not copy", "and it does not copy its training images"),
+    "generalises": ("No copying found", "and no copying of training images was found among them"),
     "unsuspected": ("No sign of copying", "and its images lie no nearer to training images than real ones do"),
     "unclear": ("Not known whether it copies", "but whether it copies its training images is not known"),
 }

@@ -114,7 +114,7 @@ def target(subject: Artifact, config: ReportConfig) -> Path:
     if not config.to.strip():
         return subject.workspace.root / "exports" / f"{subject.kind}-{subject.name}.html"
     out = Path(config.to.strip()).expanduser().resolve()
-    if out.is_dir():
+    if out.is_dir() or config.to.strip().endswith(("/", os.sep)):
         return out / f"{subject.name}.html"
     return out if out.suffix.lower() in (".html", ".htm") else out.with_name(out.name + ".html")
 

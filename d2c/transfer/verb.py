@@ -26,6 +26,7 @@ class TransferConfig:
         "Generated images to learn from, beside as many as the run was trained on",
         unit="images",
         minimum=0,
+        maximum=10_000_000,
     )
     steps: int = option(400, "Steps of each classifier, the same for all", unit="steps", minimum=10)
     batch: int = option(64, "Images per step of a classifier", unit="images", minimum=2, advanced=True)
@@ -40,7 +41,9 @@ class TransferConfig:
     to: str = option("", "Another data set, on which the run is fine-tuned against the same model from scratch")
     to_steps: int = option(200, "Steps on that data set, the same for both", unit="steps", minimum=2)
     to_seeds: int = option(1, "Pairs of runs trained there", minimum=1, maximum=10)
-    to_count: int = option(300, "Images drawn of each there, for FD-classifier", minimum=2, advanced=True)
+    to_count: int = option(
+        300, "Images drawn of each there, for FD-classifier", minimum=2, maximum=10_000_000, advanced=True
+    )
     guidance: float = option(
         _DRAWN.guidance, "Classifier-free guidance of what is drawn (1: none)", minimum=0, maximum=20, advanced=True
     )

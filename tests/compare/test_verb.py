@@ -228,11 +228,14 @@ def test_runs_side_by_side_are_judged_and_compared(digits_chain: dict[str, Artif
         ({"seeds": "a"}, "'a' is not a number"),
         ({"grid": "512px"}, "is for images of 512 px or more, with a GPU: those of"),
         ({"per_class": "ten"}, "'ten' is no int"),
+        ({"seeds": "²"}, "'²' is not a number"),
+        ({"strategy": ","}, "--strategy ,: there is no value in it"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(scores: Artifact, given: dict[str, str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         compare(scores, **given)
+    assert not list((scores.workspace.root / "comparisons").glob(".partial*"))
 
 
 def test_a_damaged_folder_says_what_to_do(tmp_path: Path) -> None:

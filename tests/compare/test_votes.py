@@ -156,4 +156,18 @@ def test_the_export_names_cells() -> None:
     vote = Vote("Ann, B.", "a", "b", "right", 0, 3, 1, at=0.0)
     head, line = votes.csv_of([vote], {"a": "one", "b": "two"}).splitlines()
     assert head.startswith("at,voter,left,right,answer,preferred")
-    assert line == '1970-01-01T00:00:00Z,"Ann, B.",one,two,right,two,1,0,3,0,0'
+    assert line == '1970-01-01T00:00:00Z,"Ann, B.",one,two,right,two,1,0,3,0,0,end'
+
+
+def test_votes_count_for_the_pictures_that_were_shown(workspace: Workspace) -> None:
+    """Another moment shows other pictures; so does another comparison of the same name."""
+    trial = votes.Trial(0, 0, 3, 1, "a", "b")
+    for when, of in (("end", "f1"), ("best", "f1"), ("end", "f0"), ("end", "")):
+        votes.add(workspace, "two", votes.answer(trial, "left", voter="me", of=of, when=when))
+    cast = votes.read(workspace, "two")
+    kept = votes.about(cast, when="end", of="f1")
+    assert [(v.when, v.of) for v in kept] == [("end", "f1"), ("end", "")]
+    (best,) = votes.about(cast, when="best", of="f1")
+    assert votes.remaining([trial], [best]) == [trial]  # of another voter
+    assert votes.remaining([trial], votes.about([best], when="end"), voter="me") == [trial]
+    assert votes.remaining([trial], votes.about([best], when="best"), voter="me") == []

@@ -107,6 +107,7 @@ def test_many_classes_are_bounded(mine: Artifact, seen: Parse) -> None:
 
 
 def test_only_a_report_is_replaced(judged: Artifact, tmp_path: Path) -> None:
+    assert report(judged, to=f"{tmp_path}/new/").path.parent == tmp_path / "new"
     written = report(judged, to=str(tmp_path / "mine"))
     assert written.path == tmp_path / "mine.html"
     assert written.bytes == written.path.stat().st_size
@@ -119,7 +120,7 @@ def test_only_a_report_is_replaced(judged: Artifact, tmp_path: Path) -> None:
         report(judged, to=str(tmp_path / "other.html"), force=True)
     with pytest.raises(D2CError, match="lies in an artifact"):
         report(judged, to=str(judged.path / "x.html"))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.html", "other.html"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.html", "new", "other.html"]
 
 
 def test_the_command(mine: Artifact, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from d2c.evaluate.copying.measures import wilson
+
 LEVEL = 0.95
 Interval = tuple[float, float]
 
@@ -33,8 +35,13 @@ def around(value: float, resampled: ArrayLike, least: float = -np.inf, most: flo
 
 
 def of_mean(values: ArrayLike, repeats: int, seed: int, most: float = np.inf) -> Interval | None:
-    """The interval of the mean of values [n] ≥ 0 by the bootstrap."""
+    """The interval of the mean of values [n] ≥ 0 by the bootstrap; of a share (yes or no, `most` is 1) Wilson's (1927).
+
+    Resampled, 64 of 64 would be sure to be everything.
+    """
     rows = np.asarray(values, np.float64)
+    if most == 1.0 and np.isin(rows, (0.0, 1.0)).all():
+        return wilson(int(rows.sum()), len(rows))
     return around(float(rows.mean()), [rows[d].mean() for d in draws(len(rows), repeats, seed)], 0.0, most)
 
 
