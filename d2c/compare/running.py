@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Any
 
 from d2c.artifacts import Artifact, Workspace
 from d2c.compare.steps import Plan, Step
+from d2c.data.threads import default_workers
 from d2c.errors import D2CError
 from d2c.jobs.processes import Lane, command, environment, lanes
 from d2c.progress import Progress, read
@@ -29,6 +31,12 @@ ATTEMPTS = 3  # of a command that a signal ended (out of memory, a lost machine)
 _ELSEWHERE = "is being made by another process"
 # Ctrl-C reaches every process of a terminal's group. The commands are deaf to it: we ask each to save with SIGTERM.
 _DEAF = 'trap "" INT; exec "$@"'
+
+
+def at_once(parallel: int) -> int:
+    """How many commands run at once: as asked; at 0 one for each GPU, or two on a processor of several cores."""
+    heavy = [lane for lane in lanes() if lane.gpu]
+    return parallel or (len(heavy) if heavy[0].visible is not None else min(2, default_workers()))
 
 
 @dataclasses.dataclass
@@ -54,7 +62,11 @@ class Runner:
         self.commands: dict[str, str] = {}
         self._workspace, self._folder = workspace, folder
         self._lanes = [lane for lane in lanes() if lane.gpu]
-        self._free = [self._lanes[i % len(self._lanes)] for i in range(parallel or len(self._lanes))]
+        self._free = [self._lanes[i % len(self._lanes)] for i in range(at_once(parallel))]
+        # Small models gain little from a second thread, so commands that share a CPU share its cores out.
+        share = max(default_workers() // len(self._free), 1)
+        alone = len(self._free) == 1 or self._lanes[0].visible is not None
+        self._threads = {} if alone else {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(share))}
         self._children: list[_Child] = []
         self._attempts: dict[str, int] = {}
         self._not_before: dict[str, float] = {}
@@ -151,7 +163,7 @@ class Runner:
         folder = self._folder / STEPS / step.id
         folder.mkdir(parents=True, exist_ok=True)
         lane = self._free.pop(0)
-        more = {"D2C_JOB_DIR": str(folder)}
+        more = {"D2C_JOB_DIR": str(folder), **self._threads}
         if lane.visible is not None:
             more["CUDA_VISIBLE_DEVICES"] = lane.visible
         argv = command([*words, "--workspace", str(self._workspace.root), "--json", "--quiet"])

@@ -11,12 +11,11 @@ from d2c.artifacts import Artifact, Workspace
 from d2c.compare.facts import better
 from d2c.compare.grids import GRIDS
 from d2c.compare.read import Comparison, read
-from d2c.compare.running import Runner
+from d2c.compare.running import Runner, at_once
 from d2c.compare.timing import Guess, words_of
 from d2c.compare.verb import CompareConfig, layout_of
 from d2c.compare.write import command_of
 from d2c.errors import D2CError
-from d2c.jobs.processes import lanes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +113,7 @@ def _size(ws: Workspace, subject: str, config: CompareConfig, name: str) -> str:
 
 def parallel_of(config: CompareConfig) -> int:
     """How many commands will run at once."""
-    return config.parallel or sum(lane.gpu for lane in lanes())
+    return at_once(config.parallel)
 
 
 def dry_text(ws: Workspace, subjects: Sequence[str], config: CompareConfig) -> str:

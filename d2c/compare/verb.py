@@ -49,7 +49,7 @@ class CompareConfig:
     extractors: str = option(
         "", "Further networks whose features judge, as d2c evaluate takes them (none: its own choice)", advanced=True
     )
-    parallel: int = option(0, "Commands at once (0: one for each GPU, else one)", minimum=0, identity=False)
+    parallel: int = option(0, "Commands at once (0: one for each GPU, else two)", minimum=0, identity=False)
     device: str = option("auto", "Where to run: auto, cpu, cuda, cuda:1 …", identity=False)
 
 
