@@ -30,10 +30,10 @@ lint: env-dev
 types: env-dev
 	$(BIN)/mypy
 
-# Two at a time, a file to a process; then the browser walks, which fill both cores by themselves.
+# Two at a time, a file to a process; the browser walks last.
 tests: env-dev browser
 	$(BIN)/pytest -m "not browser" --numprocesses $(WORKERS) --dist loadfile
-	$(BIN)/pytest -m browser
+	$(BIN)/pytest -m browser --numprocesses $(WORKERS) --dist loadfile
 
 wheel: env-dev
 	$(BIN)/python -m build --wheel --outdir dist .
