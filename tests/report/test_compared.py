@@ -10,7 +10,7 @@ from d2c.artifacts import Artifact
 from d2c.compare.told import table_text
 from d2c.errors import D2CError
 from d2c.report import html_of
-from d2c.report.cells import Cells, Shown, apart
+from d2c.report.cells import Cells, Shown, _whole, apart
 
 Parse = Callable[[bytes], Any]
 
@@ -98,3 +98,19 @@ def test_runs_that_were_there_are_not_called_equal(compared: Artifact, seen: Par
     said = table_text(compared)
     assert "not at equal steps: " in said
     assert "At equal steps" not in said
+
+
+def test_a_choice_is_averaged_over_what_is_there_with_all_its_values() -> None:
+    inside = {
+        "a": {"strategy": "random", "text": "none"},
+        "b": {"strategy": "random", "text": "hash"},
+        "c": {"strategy": "interval", "interval": 13, "text": "none"},
+        "d": {"strategy": "interval", "interval": 13, "text": "hash"},
+    }
+    assert _whole(inside, "text", ["none", "hash"], {"a", "b", "c", "d"}) == ["a", "b", "c", "d"]
+    assert _whole(inside, "text", ["none", "hash"], {"a", "b", "c"}) == ["a", "b"]  # d failed: c would stand alone
+    assert _whole(inside, "strategy", ["random", "interval"], {"a", "b", "c"}) == ["a", "c"]
+    assert _whole(inside, "strategy", ["random", "interval"], {"b", "c"}) == []
+    assert _whole(inside, "text", ["none", "hash", "clip"], {"a", "b"}) == ["a", "b"]  # no cell with clip was made
+    inside["e"] = {"strategy": "interval", "interval": 5, "text": "none"}
+    assert _whole(inside, "strategy", ["random", "interval"], {"a", "c", "e"}) == ["a", "c", "e"]
