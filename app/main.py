@@ -37,5 +37,12 @@ page = st.navigation(
     ],
     position="top",
 )
+# Ten pages fit a small laptop's screen; Streamlit would put the last of them, and where one is, behind "2 more".
+st.html(
+    "<style>@media (max-width: 1150px) {"
+    "[data-testid='stTopNav'] {padding: 3px 4px !important}"
+    "[data-testid='stTopNav'] .rc-overflow-item > div {padding-right: 0 !important}"
+    "[data-testid='stTopNavLink'] {padding: 0 4px !important; gap: 4px !important}}</style>"
+)
 freeze_heap()
 page.run()

@@ -103,7 +103,7 @@ _TABLE = (
         "d2c.evaluate.verb",
         "evaluate",
         "EvaluateConfig",
-        "Judge a run's samples: distance, class accuracy, nearest training images",
+        "Judge a run's samples beside real images and a copy machine, and say whether it copies",
     ),
     Verb(
         "transfer",

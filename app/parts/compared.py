@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -168,17 +168,37 @@ def picked_cell() -> str | None:
 
 
 def cells_box(view: View, cells: Sequence[Cell], *, label: str, key: str, most: int) -> list[Cell]:
-    """Which cells are shown, in the URL; at first as many as fit, controls among them."""
+    """Which cells are shown, in the URL; at first those of `shown_first`."""
     by_label = {name: cell for cell, name in zip(cells, names_of(cells), strict=True)}
-    first = list(by_label)[:most]
-    controls = [name for name, cell in by_label.items() if cell.control][: max(most - 1, 0)]
-    first = [
-        n for n in by_label if n in controls or n in [f for f in first if f not in controls][: most - len(controls)]
-    ]
+    first = shown_first(view, by_label, most)
     shown = st.pills(
         label, list(by_label), selection_mode="multi", default=first, key=key, bind="query-params", wrap=True
     )
     return [cell for name, cell in by_label.items() if name in (shown or [])]
+
+
+def shown_first(view: View, by_label: Mapping[str, Cell], most: int) -> list[str]:
+    """At most so many cells, in their order: controls, and of the others those that did best."""
+    controls = [name for name, cell in by_label.items() if cell.control][: max(most - 1, 0)]
+    places = _places(view)
+    others = sorted((n for n in by_label if n not in controls), key=lambda n: places.get(by_label[n].id, len(places)))
+    return [n for n in by_label if n in controls or n in others[: most - len(controls)]]
+
+
+def over_what(view: View) -> str:
+    """What the intervals are over: the images of one run say nothing of other trainings."""
+    seeds = {int(n) for n in view.summary["n"]}
+    if seeds == {1}:
+        return "over the images of its one run, where its report gives one"
+    return "over seeds" + (", of one seed over its images" if 1 in seeds else "")
+
+
+def _places(view: View) -> dict[str, int]:
+    """Cells by their rank in the first measure that is ranked."""
+    ranks = (f"{measure.name}_rank" for measure in view.measures)
+    name = next((n for n in ranks if n in view.summary and view.summary[n].notna().any()), None)
+    rows = view.summary.dropna(subset=[name]) if name else view.summary[:0]
+    return {str(cell): int(rank) for cell, rank in zip(rows["cell"], rows[name], strict=True)} if name else {}
 
 
 def names_of(cells: Sequence[Cell]) -> list[str]:

@@ -62,9 +62,9 @@ def table(view: View) -> None:
         return
     over = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     st.caption(
-        f"Mean over {over} {'seed' if seeds == [1] else 'seeds'}, below it the 95 % interval (of costs the least and "
-        "the most) and the same drawn; the number in a ring is the rank among cells that train. Press a heading to "
-        "sort, a cell to see its runs."
+        f"Mean over {over} {'seed' if seeds == [1] else 'seeds'}, below it the 95 % interval "
+        f"{compared.over_what(view)} (of costs the least and the most) and the same drawn; the number in a ring is the "
+        "rank among cells that train. Press a heading to sort, a cell to see its runs."
     )
     cell = view.cell(compared.picked_cell())
     if cell is not None:

@@ -66,7 +66,8 @@ def tradeoff(view: View) -> None:
     )
     st.caption(
         "Ringed: the Pareto front of quality, copying and cost; nothing is better than such a cell in one of them "
-        "without being worse in another. The copy machine is left out of it. Bars are 95 % intervals over seeds."
+        "without being worse in another. The copy machine is left out of it. Bars are 95 % intervals "
+        f"{compared.over_what(view)}."
     )
     with st.expander("The same as a table", icon=":material/table_rows:"):
         st.markdown(_table(rows, best, (quality, copying, cost)))

@@ -15,7 +15,7 @@ from app.parts import (
     compared_votes,
     words,
 )
-from d2c.compare.read import Comparison
+from d2c.compare.read import Comparison, unequal
 from d2c.errors import D2CError
 
 VIEWS = {
@@ -45,7 +45,11 @@ def views(comparison: Comparison) -> None:
             )
             when = compared.when_switch()
         try:
-            VIEWS[shown or "Table"](compared.view_of(comparison, when))
+            view = compared.view_of(comparison, when)
+            ends = unequal(view.table) if when == "end" else None
+            if ends is not None:
+                st.caption(f":material/warning: Not at equal steps: these runs ended after {ends[0]:,} to {ends[1]:,}.")
+            VIEWS[shown or "Table"](view)
         except D2CError as wrong:
             st.error(words.plain(str(wrong)), icon=":material/error:")
 

@@ -84,6 +84,14 @@ class Comparison:
             raise D2CError(f"{self.folder / name} cannot be read ({why}): give the same `d2c compare` again") from None
 
 
+def unequal(table: pd.DataFrame) -> tuple[int, int] | None:
+    """Least and most steps of the runs in table.parquet at the end, where they differ: runs that were there may."""
+    if not len(table):
+        return None
+    steps = table.loc[(table["when"] == "end") & (table["run"].fillna("") != ""), "step"]
+    return (int(steps.min()), int(steps.max())) if steps.nunique() > 1 else None
+
+
 def read(artifact: Artifact) -> Comparison:
     """A finished comparison."""
     return Comparison(artifact.path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from d2c.artifacts import Artifact, Workspace
 from d2c.compare.facts import better
 from d2c.compare.grids import GRIDS
-from d2c.compare.read import Comparison, read
+from d2c.compare.read import Comparison, read, unequal
 from d2c.compare.running import Runner, at_once
 from d2c.compare.timing import Guess, words_of
 from d2c.compare.verb import CompareConfig, layout_of
@@ -31,10 +31,13 @@ def table_text(artifact: Artifact) -> str:
 def text_of(comparison: Comparison) -> str:
     """A comparison's table as text: mean over seeds with its interval, and the rank by distance."""
     grid, summary = comparison.grid(), comparison.summary()
-    lines = [f"{grid['title']}: {grid['asks']}"]
+    lines, ends = [f"{grid['title']}: {grid['asks']}"], unequal(comparison.table())
+    equal = "At equal steps"
+    if ends is not None:
+        equal = f"At the end of each run, which is not at equal steps: {ends[0]:,} to {ends[1]:,}"
     for when in dict.fromkeys(summary["when"]):
         of = summary[summary["when"] == when]
-        lines += ["", {"end": "At equal steps", "best": "Each at its best held-out step"}.get(str(when), str(when))]
+        lines += ["", {"end": equal, "best": "Each at its best held-out step"}.get(str(when), str(when))]
         lines += _block(of)
     failed = {(c["label"], c["why"]) for c in comparison.cells("failed")}
     lines += ["", *(f"failed: {label}: {why}" for label, why in sorted(failed))] if failed else []

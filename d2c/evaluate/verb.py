@@ -11,7 +11,7 @@ from d2c.config import configure, option
 from d2c.diffusion.config import SOLVERS
 from d2c.diffusion.sample import SampleConfig, sample
 from d2c.errors import D2CError
-from d2c.evaluate.extractors.names import extractors_of, files_of, ready
+from d2c.evaluate.extractors.names import extractors_of, files_of, plain, ready
 from d2c.evaluate.judge import classifier
 from d2c.train.snapshots import settled
 
@@ -103,7 +103,7 @@ def evaluate(
         raise D2CError(
             f"runs/{run.name} is no diffusion model, so there is nothing to judge: choose a run of d2c train"
         )
-    config = dataclasses.replace(config, step=settled(run, config.step))
+    config = dataclasses.replace(config, step=settled(run, config.step), extractors=plain(config.extractors))
     dataset, trained_on = sources_of(run)
     if run.json("classes.json") != dataset.json("classes.json"):
         raise D2CError(f"runs/{run.name} and datasets/{dataset.name} name other classes: train on this data set again")

@@ -118,7 +118,11 @@ class Cells:
         return Row(number, cell, str(said["label"]), str(said["control"] or ""), int(said["n"]), values, reports)
 
     def effects(self) -> list[Effect]:
-        """For each axis with two values or more what each value gives on average, controls of another kind left out."""
+        """For each axis with two values or more what each value gives on average, controls of another kind left out.
+
+        Over cells that are there with every value of the axis and all else alike: a cell that failed, or a grid that
+        attaches features to one strategy alone, would shift a mean.
+        """
         own = [s for s in self.states if not s.get("control")]
         axes = {a: _values(s["axes"].get(a) for s in own) for a in dict.fromkeys(a for s in own for a in s["axes"])}
         inside = {
@@ -131,9 +135,9 @@ class Cells:
         for axis, values in axes.items():
             if len(values) < 2 or axis in ("offset", "window"):
                 continue
-            of_axis = []
+            of_axis, whole = [], _whole(inside, axis, values, set(table["cell"].astype(str)))
             for value in values:
-                cells = [c for c, of in inside.items() if str(of.get(axis)) == value]
+                cells = [c for c in whole if str(inside[c].get(axis)) == value]
                 rows = table[table["cell"].isin(cells)]
                 means = {m: metric(m, float(rows[m].mean())) for m in self.metrics if len(rows)}
                 of_axis += [Effect(axis.replace("_", " "), value, len(rows), means)] * bool(len(rows))
@@ -184,6 +188,22 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _has(table: pd.DataFrame, column: str) -> bool:
     return column in table and bool(table[column].notna().any())
+
+
+def _whole(inside: Mapping[str, Mapping[str, Any]], axis: str, values: Sequence[str], done: set[str]) -> list[str]:
+    """Cells that are done with every value of an axis that any is done with, their other axes alike.
+
+    k goes with the strategy and with the budget.
+    """
+    apart = {axis, *(("interval", "offset", "window") if axis in ("strategy", "per_class") else ())}
+    wanted = {str(inside[cell].get(axis)) for cell in inside if cell in done} & set(values)
+    groups: dict[str, dict[str, list[str]]] = {}
+    for cell, of in inside.items():
+        if cell in done:
+            rest = str(sorted((name, str(value)) for name, value in of.items() if name not in apart))
+            groups.setdefault(rest, {}).setdefault(str(of.get(axis)), []).append(cell)
+    whole = [found for found in groups.values() if wanted <= set(found)]
+    return [cell for found in whole for value in found if value in wanted for cell in found[value]]
 
 
 def _values(found: Any) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from d2c.artifacts import Artifact
+from d2c.compare.read import unequal
 from d2c.errors import D2CError
 from d2c.report import cost, drawn, figures, judged
 from d2c.report.cells import CONTROLS, WHENS, Cells, Row, apart, heading, sequence
@@ -94,6 +95,12 @@ def _lead(cells: Cells, rows: Sequence[Row], fd_name: str) -> list[str]:
     of = f" on the data set {title(dataset)}" if dataset else ""
     varied = listed([axis for axis, _ in cells.axes_said()])
     first = f"The same model was trained again and again{of}, with another choice of {varied or 'images'} each time."
+    if cells.grid.get("name") == "runs":  # they were there, and may differ in more than the axes say
+        first = f"Runs that were there{of} are laid side by side" + (f"; they differ in {varied}." if varied else ".")
+    if (ends := unequal(cells.table)) is not None:
+        first += (
+            f" They ended after {ends[0]:,} to {ends[1]:,} steps: part of a difference may be the length of training."
+        )
     if cells.first not in ("fd", "fid"):
         return [first]
     name = heading(cells.first, fd_name)[0]
@@ -143,6 +150,9 @@ def _asked(cells: Cells, rows: Sequence[Row], ledger: Ledger) -> Section:
     data = {
         "title": str(cells.grid.get("title") or cells.grid.get("name") or ""),
         "axes": cells.axes_said(),
+        "varied": "What differs, as far as their records say"
+        if cells.grid.get("name") == "runs"
+        else "What was varied; all else was alike",
         "controls": controls,
         "undone": cells.undone(),
         "notes": [str(n) for n in cells.comparison.facts.get("notes") or ()],
@@ -153,14 +163,17 @@ def _asked(cells: Cells, rows: Sequence[Row], ledger: Ledger) -> Section:
 
 def _table(cells: Cells, ledger: Ledger, fd_name: str) -> Section:
     columns = [*cells.metrics, *cells.costs]
-    tables = []
+    tables, ends = [], unequal(cells.table)
+    titles = dict(WHENS)
+    if ends is not None:
+        titles["end"] = f"At the end of each run, {ends[0]:,} to {ends[1]:,} steps"
     for when in cells.whens:
         rows = cells.rows(when)
         steps = cells.table[cells.table["when"] == when].groupby("cell")["step"].mean()
         tables.append(
             {
                 "when": when,
-                "title": WHENS[when],
+                "title": titles[when],
                 "rows": rows,
                 "steps": {str(k): round(float(v)) for k, v in steps.items()},
             }
@@ -173,6 +186,7 @@ def _table(cells: Cells, ledger: Ledger, fd_name: str) -> Section:
             heading(c, fd_name) if c not in cells.costs else (heading(c, fd_name)[0], "lower is less") for c in columns
         ],
         "columns": columns,
+        "equal": ends is None,
         "controls": {k: v[0] for k, v in CONTROLS.items()},
         "ledger": ledger,
         "entry": ledger.of(cells.comparison),

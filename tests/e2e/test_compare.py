@@ -65,3 +65,18 @@ def test_sort_then_wipe_then_vote_by_key(tab: Page, site: str, compared: Artifac
     page.reload()
     act.settle(page)
     expect(page.get_by_text("4 of 8 pairs answered")).to_be_visible()
+
+
+def test_every_page_is_in_the_navigation_of_a_small_screen(tab: Page, site: str, act: SimpleNamespace) -> None:
+    """At 1024 px the last two were behind "2 more", and on them nothing said where one is."""
+    page = tab
+    page.set_viewport_size({"width": 1024, "height": 768})
+    page.goto(f"{site}/jobs")
+    act.settle(page)
+    last = page.get_by_test_id("stTopNavLink").last
+    expect(last).to_contain_text("Jobs")
+    expect(last).to_be_in_viewport()
+    expect(page.get_by_test_id("stTopNav")).not_to_contain_text("more")
+    edges = [page.get_by_test_id("stTopNav").bounding_box(), last.bounding_box()]
+    nav, link = (box["x"] + box["width"] for box in edges if box is not None)
+    assert link <= nav

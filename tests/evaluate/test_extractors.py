@@ -13,7 +13,7 @@ from d2c.errors import D2CError, UsageError
 from d2c.evaluate import evaluate
 from d2c.evaluate.extractors import base, names
 from d2c.evaluate.extractors.encoder import resized
-from d2c.evaluate.extractors.names import extractors_of
+from d2c.evaluate.extractors.names import extractors_of, plain
 
 
 def images(n, side=20, channels=3, seed=0):
@@ -324,3 +324,8 @@ def test_old_recipes_keep_their_fingerprint(condensed, run_on, sampler):
 
     assert not {"extractors", "intervals", "reference", "files"} & set(recipe_of(EvaluateConfig()))
     assert json.dumps(recipe_of(EvaluateConfig(extractors="inception")), sort_keys=True).count("inception") == 1
+
+
+def test_spaces_and_empty_words_are_the_same_recipe() -> None:
+    assert plain(",,") == plain(" classifier ,") == "classifier"
+    assert plain("inception, timm:resnet18 ") == "inception,timm:resnet18"

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from d2c.artifacts import Artifact
+from d2c.compare.told import table_text
 from d2c.errors import D2CError
 from d2c.report import html_of
-from d2c.report.cells import Cells, Shown, apart
+from d2c.report.cells import Cells, Shown, _whole, apart
 
 Parse = Callable[[bytes], Any]
 
@@ -82,3 +83,34 @@ def test_nothing_done_yet(compared: Artifact) -> None:
     compared.table("summary.parquet").iloc[:0].to_parquet(compared.path / "summary.parquet", index=False)
     with pytest.raises(D2CError, match="no finished cell yet"):
         html_of(compared)
+
+
+def test_runs_that_were_there_are_not_called_equal(compared: Artifact, seen: Parse) -> None:
+    table = compared.table("table.parquet")
+    table["step"] = table["step"].where(table["cell"] != table["cell"].iloc[0], 600)
+    table.to_parquet(compared.path / "table.parquet", index=False)
+    grid = compared.json("grid.json") | {"name": "runs", "asks": "", "intervals": "", "notes": []}
+    (compared.path / "grid.json").write_text(json.dumps(grid))
+    text = seen(html_of(compared)).text
+    assert "Runs that were there on the data set" in text
+    assert "to 600 steps: part of a difference may be the length of training" in text
+    assert not [w for w in ("After equal steps", "trained for as long", "all else was alike") if w in text]
+    said = table_text(compared)
+    assert "not at equal steps: " in said
+    assert "At equal steps" not in said
+
+
+def test_a_choice_is_averaged_over_what_is_there_with_all_its_values() -> None:
+    inside = {
+        "a": {"strategy": "random", "text": "none"},
+        "b": {"strategy": "random", "text": "hash"},
+        "c": {"strategy": "interval", "interval": 13, "text": "none"},
+        "d": {"strategy": "interval", "interval": 13, "text": "hash"},
+    }
+    assert _whole(inside, "text", ["none", "hash"], {"a", "b", "c", "d"}) == ["a", "b", "c", "d"]
+    assert _whole(inside, "text", ["none", "hash"], {"a", "b", "c"}) == ["a", "b"]  # d failed: c would stand alone
+    assert _whole(inside, "strategy", ["random", "interval"], {"a", "b", "c"}) == ["a", "c"]
+    assert _whole(inside, "strategy", ["random", "interval"], {"b", "c"}) == []
+    assert _whole(inside, "text", ["none", "hash", "clip"], {"a", "b"}) == ["a", "b"]  # no cell with clip was made
+    inside["e"] = {"strategy": "interval", "interval": 5, "text": "none"}
+    assert _whole(inside, "strategy", ["random", "interval"], {"a", "c", "e"}) == ["a", "c", "e"]

@@ -33,6 +33,11 @@ class Asked:
         return _SHORT.get(architecture, self.network.rpartition("/")[2])
 
 
+def plain(text: str) -> str:
+    """A comma list as a recipe keeps it, so that spaces and empty words make no report of their own."""
+    return ",".join(filter(None, (w.strip() for w in text.split(",")))) or "classifier"
+
+
 def extractors_of(text: str) -> list[Asked]:
     """The extractors that a comma list names, our classifier first whether it is named or not.
 
