@@ -30,10 +30,9 @@ lint: env-dev
 types: env-dev
 	$(BIN)/mypy
 
-# Two at a time, a file to a process; the browser walks last.
+# Two files at a time, the browser walks last.
 tests: env-dev browser
-	$(BIN)/pytest -m "not browser" --numprocesses $(WORKERS) --dist loadfile
-	$(BIN)/pytest -m browser --numprocesses $(WORKERS) --dist loadfile
+	$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 wheel: env-dev
 	$(BIN)/python -m build --wheel --outdir dist .

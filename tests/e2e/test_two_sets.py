@@ -115,6 +115,7 @@ def test_near_duplicates_and_what_words_need(tab: Page, site: str, act: SimpleNa
     expect(page.locator(".st-key-chip_twins")).to_be_visible()
     expect(page.get_by_text(re.compile(r"\d+ pairs of \d+ images in \d+ groups"))).to_be_visible()
     assert page.locator(".st-key-inside h4").first.inner_text().startswith("Group 1 · ")
+    expect(page.locator(".atlas")).to_have_attribute("data-lit", re.compile(r"^[1-9]\d*$"))  # once the points are there
     lit = int(page.locator(".atlas").get_attribute("data-lit") or 0)
     assert 1 < lit < 1797
     expect(page.locator(".st-key-text input")).to_be_disabled()

@@ -21,7 +21,7 @@ def test_eight_evaluations_rank_as_256_do(workspace, tmp_path):
     for c in CLASSES:
         folder = tmp_path / "some" / names[c]
         folder.mkdir(parents=True)
-        for sample_id in ids[labels == c][:25]:
+        for sample_id in ids[labels == c][:18]:
             (folder / f"{sample_id:04d}.png").write_bytes(images.bytes(int(sample_id)))
     some = d2c.ingest(tmp_path / "some", workspace=workspace, quiet=True)
 
