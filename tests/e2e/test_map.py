@@ -168,5 +168,5 @@ def test_without_webgl_a_part_is_drawn_and_said(tab: Page, site: str, act: Simpl
     )
     page.goto(f"{site}/explore")
     act.settle(page)
-    expect(page.get_by_text("This browser has no WebGL2. Drawn are")).to_be_visible()  # what the canvas says goes with it
+    expect(page.get_by_text("This browser has no WebGL2. Drawn are")).to_be_visible()  # the canvas's own words go
     expect(page.locator(".st-key-plain_atlas .js-plotly-plot")).to_be_visible()
