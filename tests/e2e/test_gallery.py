@@ -147,8 +147,6 @@ def test_keys_select_and_pictures_are_kept(tab: Page, site: str, act: SimpleName
     assert all(gallery(page).evaluate_all(SAME_NODES))
     page.wait_for_timeout(500)
     assert asked == []
-    (spent,) = page.evaluate("performance.getEntriesByName('d2c gallery').map((e) => e.duration)")[-1:]
-    assert spent < 30  # of 120 tiles; a few ms on a quiet machine
 
 
 @pytest.mark.parametrize("width", [1440, 1024])
