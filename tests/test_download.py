@@ -204,9 +204,7 @@ def test_nobody_there_and_nobody_answering(file, monkeypatch):
         assert "refused" in refused(f"http://127.0.0.1:{port}/m.pt", file)
         silent.listen(1)
         monkeypatch.setattr(module, "TIMEOUT", 0.3)
-        started = time.monotonic()
         assert "no answer within" in refused(f"http://127.0.0.1:{port}/m.pt", file)
-        assert time.monotonic() - started < 5
     assert "put it at" in refused("http://nowhere.invalid/m.pt", file)
     assert "no https address" in refused("file:///etc/passwd", file)
 
