@@ -65,16 +65,6 @@ class Classifier(nn.Module):
         return scores
 
 
-def held_out_split(labels: NDArray[np.int64], share: float, seed: int) -> NDArray[np.bool_]:
-    """Which rows are held out: `share` of each class, rounded, at least one where the class has two images."""
-    held = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        n = min(max(round(share * len(rows)), 1), len(rows) - 1)
-        held[np.random.default_rng((seed, int(label))).permutation(rows)[:n]] = True
-    return held
-
-
 def scaled(images: NDArray[np.uint8] | Tensor, device: torch.device) -> Tensor:
     """uint8 images to float32 in [−1, 1] on a device."""
     return torch.as_tensor(images).to(device).float() / 127.5 - 1

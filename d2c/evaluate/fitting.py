@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from d2c.artifacts import Artifact, Build
+from d2c.data.splits import held_out_split
 from d2c.data.store import labels_of
 from d2c.device import pick
 from d2c.errors import D2CError
-from d2c.evaluate.classifier import FEATURES, Classifier, fit, held_out_split, read, steps_for
+from d2c.evaluate.classifier import FEATURES, Classifier, fit, read, steps_for
 from d2c.evaluate.images import real_images
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2c.artifacts import Artifact
+from d2c.data.splits import held_out_split
 
 OTHER = ("test", "val", "valid", "validation")  # splits that are kept apart
 SEED = 7  # of the draw, whatever the run's: runs of other seeds leave out the same images
@@ -22,9 +23,4 @@ def left_out(data: Artifact, share: float) -> NDArray[np.bool_]:
         return held
     if "split" in table and (own := table["split"].isin(OTHER).to_numpy()).any() and not own.all():
         return np.asarray(own, bool)
-    labels = table["label"].to_numpy(np.int64)
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        n = min(max(round(share * len(rows)), 1), len(rows) - 1)
-        held[np.random.default_rng((SEED, int(label))).permutation(rows)[:n]] = True
-    return held
+    return held_out_split(table["label"].to_numpy(np.int64), share, SEED)
